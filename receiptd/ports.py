@@ -1,0 +1,225 @@
+"""The ports: what the pipeline asks of the outside, and what every adapter of it owes.
+
+One contract suite (tests/contract) runs on every adapter. All calls are made from the event loop's thread, and none of
+them blocks it for longer than a local page read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from receiptd.domain.contract import Contract
+from receiptd.domain.receipt import Receipt, ReceiptState
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """A message that a change owes, or that work sends. ``key`` names the work (a receipt id).
+
+    Consumers are idempotent: a queue may hold several messages of one key, or (embedded) only the newest.
+    ``body`` is small JSON text. ``visible_at`` is in seconds since the epoch. ``dead`` puts it straight among the dead
+    letters, where it waits for an operator.
+    """
+
+    queue: str
+    key: str
+    body: str
+    visible_at: float = 0.0
+    dead: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """The unit of durability: a receipt, the version it replaces (None: it must be absent), the messages it owes.
+
+    ``receipt.version`` is already the new one (``expected_version + 1``, or 1).
+    """
+
+    receipt: Receipt
+    expected_version: int | None
+    messages: tuple[Message, ...] = ()
+
+
+class Ledger(Protocol):
+    """The receipts."""
+
+    async def commit(self, changes: Sequence[Change]) -> Sequence[Receipt | None]:
+        """Make the changes durable; return for each the receipt as it now stands.
+
+        A change that was done has its own receipt (the same object) in its place. One whose expected version does not
+        hold is left undone, with its messages: its place holds the receipt that stands there instead, or None when
+        there is none. When this returns, everything is fsync'd or acknowledged (invariant 1). A receipt and its messages
+        become durable together, or the messages first (invariant 11). At most one change per receipt in a call.
+
+        Raises:
+            StorageError: nothing is promised for any change of the call; some may still have become durable.
+        """
+        ...
+
+    async def get(self, client_id: str, receipt_id: str) -> Receipt | None:
+        """Return the receipt as last acknowledged (a strongly consistent read, invariant 15), or None."""
+        ...
+
+    async def page(self, query: PageQuery) -> Page:
+        """Return a page of one client's receipts in order of ``(accepted day, receipt id)``."""
+        ...
+
+    async def counts(self) -> Mapping[ReceiptState, int]:
+        """Return how many receipts are in each state (for operators: may be expensive, may lag)."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PageQuery:
+    """A client's receipts accepted in ``[start, end)`` (seconds since the epoch), after the id ``after``."""
+
+    client_id: str
+    start: float = 0.0
+    end: float = 1e12
+    after: str = ""
+    limit: int = 100
+    state: ReceiptState | None = None
+    type_id: str = ""
+    with_delivery: bool = False
+    """Only receipts that owe or owed a webhook."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Receipts, and the id to go on after (empty: this was the last page)."""
+
+    receipts: tuple[Receipt, ...]
+    next_after: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Received:
+    """A received message with the handle that acknowledges it."""
+
+    message: Message
+    handle: str
+    receives: int
+    """How often it was received, this time included."""
+
+
+class WorkQueue(Protocol):
+    """Durable queues, by name: ``recovery``, ``webhooks``, ``registrar.<id>``. Each has its dead letters.
+
+    Delivery is at least once and in no order. A received message is invisible for the queue's visibility timeout;
+    after ``max_receives`` receives without acknowledgement it joins the dead letters.
+    """
+
+    async def send(self, messages: Sequence[Message]) -> None:
+        """Make the messages durable. Raises StorageError."""
+        ...
+
+    async def receive(self, queue: str, limit: int, wait_s: float) -> list[Received]:
+        """Return up to ``limit`` visible messages; wait up to ``wait_s`` seconds for the first. Empty when none."""
+        ...
+
+    async def acknowledge(self, queue: str, received: Sequence[Received]) -> None:
+        """Remove the messages. Unknown or stale handles are ignored. Raises StorageError."""
+        ...
+
+    async def extend(self, queue: str, received: Sequence[Received], visible_in_s: float) -> None:
+        """Keep the messages invisible for ``visible_in_s`` seconds from now (0: give them back at once)."""
+        ...
+
+    async def depth(self, queue: str) -> QueueDepth:
+        """Return how much waits in ``queue`` (approximate)."""
+        ...
+
+    async def dead_letters(self, queue: str, limit: int) -> Sequence[Message]:
+        """Return up to ``limit`` dead letters of ``queue``."""
+        ...
+
+    async def redrive(self, queue: str, keys: Sequence[str] | None) -> int:
+        """Make dead letters live again (all, or those of ``keys``); return how many."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class QueueDepth:
+    """Messages that are visible now, that wait for their time or are being worked on, and that are dead."""
+
+    ready: int
+    delayed: int
+    dead: int
+
+
+class Contracts(Protocol):
+    """The contracts. ``get`` may answer from a cache that is at most 30 seconds old."""
+
+    async def get(self, client_id: str) -> Contract | None:
+        """Return the contract, active or not, or None."""
+        ...
+
+    async def put(self, contract: Contract) -> None:
+        """Add or replace a contract, durably."""
+        ...
+
+    async def list(self) -> Sequence[Contract]:
+        """Return every contract, by client id."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Who a verified token speaks for, and until when (seconds since the epoch)."""
+
+    client_id: str
+    scopes: frozenset[str]
+    expires_at: float
+
+
+class Identity(Protocol):
+    """Verifies bearer tokens (RFC 6750, RFC 9068)."""
+
+    async def verify(self, token: str) -> Principal:
+        """Return whom ``token`` speaks for. Raises TokenError; a verdict is cached no longer than the token lives."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """A peer's answer. Header names are in lower case; of a repeated header the last one counts."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpCall:
+    """One outbound POST or GET."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    timeout_s: float = 10.0
+    reply_max_bytes: int = 65_536
+
+
+class HttpClient(Protocol):
+    """One outbound call over HTTP/1.1. Follows no redirect, keeps no cookie, answers any status as a reply."""
+
+    async def send(self, call: HttpCall) -> HttpReply:
+        """Send the call and return the whole reply.
+
+        Raises:
+            OutboundError: no complete reply came (``sent`` says whether the peer may have acted); timed out, reply
+                longer than ``reply_max_bytes``, or not HTTP.
+            DeniedAddressError: the address policy of this client forbids the URL's host.
+        """
+        ...
+
+
+class Clock(Protocol):
+    """Time, so that tests can own it."""
+
+    def now(self) -> float:
+        """Return seconds since the epoch (UTC)."""
+        ...
