@@ -1,0 +1,47 @@
+"""Callback tokens: the part of a callback URL that says, beyond forgery, which receipt it is about.
+
+A token names the client and the receipt and carries a MAC under the registrar's callback secret, so any instance can
+find the row and nothing has to be stored for it.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+
+from receiptd.domain.identifiers import RECEIPT_ID
+
+_MAC_BYTES = 16
+
+
+class CallbackTokens:
+    """Makes and reads the tokens of one registrar. ``secrets`` newest first; all of them are accepted."""
+
+    def __init__(self, registrar: str, secrets: tuple[str, ...]) -> None:
+        self._keys = [
+            hmac.new(secret.encode(), b"receiptd callback token\0" + registrar.encode(), hashlib.sha256).digest()
+            for secret in secrets
+        ]
+
+    def make(self, client_id: str, receipt_id: str) -> str:
+        """Return the token of a receipt: URL-safe text of about 80 characters."""
+        name = f"{receipt_id}{client_id}".encode()
+        return base64.urlsafe_b64encode(self._mac(self._keys[0], name) + name).decode().rstrip("=")
+
+    def read(self, token: str) -> tuple[str, str] | None:
+        """Return ``(client_id, receipt_id)``, or None for anything that we did not make."""
+        try:
+            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            mac, name = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
+            if not any(hmac.compare_digest(mac, self._mac(key, name)) for key in self._keys):
+                return None
+            text = name.decode()
+        except (binascii.Error, ValueError):
+            return None
+        receipt_id, client_id = text[:33], text[33:]
+        return (client_id, receipt_id) if RECEIPT_ID.match(receipt_id) else None
+
+    def _mac(self, key: bytes, name: bytes) -> bytes:
+        return hmac.digest(key, name, "sha256")[:_MAC_BYTES]

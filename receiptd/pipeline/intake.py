@@ -1,0 +1,114 @@
+"""Intake: from a posted document to its first durable record.
+
+Decode, find the type, validate, derive the id, commit. Nothing waits in memory between a client's bytes and the answer
+except the commit itself, and no more than ``in_flight_max`` of them at a time.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from receiptd.documents import ReceiptTypes
+from receiptd.domain.errors import IdempotencyMismatchError, OverloadedError
+from receiptd.domain.identifiers import candidate_ids, digest
+from receiptd.domain.lifecycle import accept, refuse
+from receiptd.domain.receipt import Receipt, Submission
+from receiptd.pipeline.writer import Writer
+from receiptd.ports import Clock, Ledger
+from receiptd.runtime import crash
+
+
+@dataclass(frozen=True, slots=True)
+class Posting:
+    """What a client posted."""
+
+    client_id: str
+    body: bytes
+    content_type: str
+    type_hint: str = ""
+    idempotency_key: str = ""
+    webhook_url: str = ""
+    trace_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """The receipt as it stands, and whether an earlier request had already brought it."""
+
+    receipt: Receipt
+    replayed: bool
+
+
+class Intake:
+    """Takes receipts in."""
+
+    def __init__(self, types: ReceiptTypes, writer: Writer, ledger: Ledger, clock: Clock, in_flight_max: int) -> None:
+        self.types = types
+        """The receipt types in force; replaced as a whole on reload."""
+        self._writer = writer
+        self._ledger = ledger
+        self._clock = clock
+        self._in_flight_max = in_flight_max
+        self.in_flight = 0
+
+    def check_capacity(self) -> None:
+        """Raise OverloadedError when no further receipt can be taken now; called before any work is done."""
+        if self.in_flight >= self._in_flight_max:
+            raise OverloadedError("as many receipts as fit are being taken in right now", retry_after_s=1.0)
+
+    async def submit(self, posting: Posting) -> Accepted:
+        """Check the document and commit its receipt; return once that is durable (invariant 1).
+
+        The receipt is PROCESSING, or FAILED with its findings. The same key with the same document gives the receipt
+        that stands (invariant 4), also when the first one came before midnight.
+
+        Raises:
+            DocumentError: not well-formed, of no known type, or too large; nothing was stored.
+            IdempotencyMismatchError: the key belongs to another document.
+            OverloadedError: no room; nothing was done.
+            StorageError: whether it was stored is unknown; the same request may be repeated.
+        """
+        self.check_capacity()
+        self.in_flight += 1
+        try:
+            accepted = await self._submit(posting)
+        finally:
+            self.in_flight -= 1
+        crash.point("before-answer")
+        return accepted
+
+    async def _submit(self, posting: Posting) -> Accepted:
+        checked = self.types.check(posting.body, posting.content_type, posting.type_hint)
+        now = self._clock.now()
+        body_digest = digest(posting.body)
+        key = posting.idempotency_key or f"sha256:{body_digest}"
+        receipt_id, yesterdays_id = candidate_ids(now, posting.client_id, key)
+        standing = await self._ledger.get(posting.client_id, yesterdays_id)
+        if standing is None:
+            submission = Submission(
+                receipt_id,
+                posting.client_id,
+                checked.type_id,
+                checked.type_version,
+                now,
+                posting.content_type,
+                body_digest,
+                posting.body,
+                checked.canonical,
+                posting.webhook_url,
+                posting.idempotency_key,
+                posting.trace_id,
+            )
+            if checked.valid:
+                receipt = accept(submission, checked.registrars, checked.findings)
+            else:
+                receipt = refuse(submission, checked.findings)
+            standing = await self._writer.create(receipt)
+            if standing.submission is submission:
+                return Accepted(standing, replayed=False)
+        if standing.submission.digest != body_digest:
+            raise IdempotencyMismatchError(
+                f"this idempotency key came with another document before, as receipt {standing.receipt_id};"
+                " use a new key for a new document"
+            )
+        return Accepted(standing, replayed=True)

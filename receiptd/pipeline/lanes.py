@@ -1,0 +1,194 @@
+"""Lanes: one for each registrar, so that a slow one stalls only itself (invariant 12).
+
+A lane is a bounded queue in memory and a fixed number of workers, behind the registrar's rate limit and its circuit
+breaker. What does not fit, what comes while the circuit is open, and what must wait long goes to the registrar's own
+durable queue, and comes back from there when there is room. The receipt's recovery message stands behind all of it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Awaitable, Callable
+
+from receiptd.domain.errors import StorageError, UnknownReceiptError
+from receiptd.domain.lifecycle import Abandoned, AttemptFailed, Event, Redriven, registrar_queue
+from receiptd.domain.receipt import Receipt, Registration, RegistrationState
+from receiptd.pipeline.consumer import consume
+from receiptd.pipeline.limits import BreakerState, CircuitBreaker, TokenBucket
+from receiptd.pipeline.outbox import Outbox
+from receiptd.pipeline.registration import RegistrarClient
+from receiptd.pipeline.work import WorkItem
+from receiptd.pipeline.writer import Writer
+from receiptd.ports import Clock, WorkQueue
+from receiptd.runtime import crash
+from receiptd.settings import RegistrarSettings
+
+_log = logging.getLogger("receiptd.lanes")
+_PULL_MAX = 100
+_FULL_DELAY_S = 1.0
+_EARLY_S = 1.0
+
+
+class Lane:
+    """Brings receipts to one registrar."""
+
+    def __init__(
+        self,
+        *,
+        settings: RegistrarSettings,
+        client: RegistrarClient,
+        writer: Writer,
+        queue: WorkQueue,
+        outbox: Outbox,
+        clock: Clock,
+    ) -> None:
+        self.name = settings.id
+        self.queue_name = registrar_queue(settings.id)
+        self.breaker = CircuitBreaker(settings.breaker)
+        self._settings = settings
+        self._client = client
+        self._writer = writer
+        self._queue = queue
+        self._outbox = outbox
+        self._clock = clock
+        self._started_at = clock.now()
+        self._bucket = TokenBucket(settings.rate_per_s)
+        self._waiting: asyncio.Queue[Receipt] = asyncio.Queue(settings.queue_max)
+        self._held: set[str] = set()
+        self.calls: dict[str, int] = {}
+        """Calls so far by what came of them, for the metrics."""
+        self.faults = 0
+
+    # -- entrance --------------------------------------------------------------------------------------------------
+
+    def holds(self, receipt_id: str) -> bool:
+        """Say whether the lane has the receipt in memory."""
+        return receipt_id in self._held
+
+    @property
+    def depth(self) -> int:
+        """Receipts in memory: waiting, being called about, or between two near tries."""
+        return len(self._held)
+
+    def offer(self, receipt: Receipt) -> None:
+        """Take a receipt whose registration is due, or park it when there is no room or the circuit is open."""
+        if receipt.receipt_id in self._held:
+            return
+        now = self._clock.now()
+        if not self.breaker.would_allow(now):
+            self._park(receipt, self.breaker.retry_at)
+        elif len(self._held) >= self._settings.queue_max:
+            self._park(receipt, now + _FULL_DELAY_S)
+        else:
+            self._held.add(receipt.receipt_id)
+            self._waiting.put_nowait(receipt)
+
+    def _park(self, receipt: Receipt, until: float) -> None:
+        """Let a receipt wait in the durable queue; the spread keeps the return from being a storm."""
+        at = until + random.random()  # noqa: S311 - a spread, not a secret
+        item = WorkItem(receipt.client_id, receipt.receipt_id)
+        self._outbox.put(item.message(self.queue_name, at))
+
+    # -- workers ---------------------------------------------------------------------------------------------------
+
+    def tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
+        """Return the lane's core tasks by name."""
+        workers = {f"lane.{self.name}.{n}": self._work for n in range(self._settings.concurrency)}
+        return {**workers, f"pull.{self.name}": self._pull}
+
+    async def _work(self) -> None:
+        while True:
+            receipt = await self._waiting.get()
+            again_s: float | None = None
+            try:
+                again_s = await self._register(receipt)
+            except (StorageError, UnknownReceiptError) as error:
+                # The row could not be read or has expired; the recovery message, if it still matters, comes round.
+                _log.warning(
+                    "registration left to recovery", extra={"receipt": receipt.receipt_id, "reason": str(error)}
+                )
+            except Exception:  # noqa: BLE001 - the root of one registration, logged as a fault
+                # Invariant 12: a fault over one receipt must not take the others' worker with it.
+                self.faults += 1
+                _log.exception("fault in a registration", extra={"receipt": receipt.receipt_id, "registrar": self.name})
+            finally:
+                if again_s is None:
+                    self._held.discard(receipt.receipt_id)
+
+    async def _register(self, receipt: Receipt) -> float | None:
+        """Make one call and apply its outcome; return the delay of a near retry that waits in memory."""
+        now = self._clock.now()
+        if not self.breaker.allow(now):
+            self._park(receipt, self.breaker.retry_at)
+            return None
+        event: Event | None = None
+        try:
+            wait_s = self._bucket.reserve(now)
+            if wait_s:
+                await asyncio.sleep(wait_s)
+            crash.point("before-submit")
+            event = await self._client.register(receipt)
+            crash.point("after-submit")
+        finally:
+            if event is None or isinstance(event, AttemptFailed):
+                self.breaker.failed(self._clock.now())
+            else:
+                self.breaker.succeeded()
+        kind = type(event).__name__
+        self.calls[kind] = self.calls.get(kind, 0) + 1
+        after = await self._writer.note(receipt.client_id, receipt.receipt_id, event)
+        if isinstance(event, AttemptFailed) and event.retry_at is not None and not event.durable:
+            registration = after.registration(self.name)
+            if registration is not None and registration.state is RegistrationState.PENDING:
+                delay_s = max(0.0, event.retry_at - self._clock.now())
+                asyncio.get_running_loop().call_later(delay_s, self._waiting.put_nowait, after)
+                return delay_s
+        return None
+
+    # -- the durable queue -----------------------------------------------------------------------------------------
+
+    async def _pull(self) -> None:
+        """Bring parked receipts back while there is room: one as a probe, many when the circuit is closed."""
+        await consume(self._queue, self.queue_name, self._room, self._take_back)
+
+    def _room(self) -> int:
+        if not self.breaker.would_allow(self._clock.now()):
+            return 0
+        if self.breaker.state is not BreakerState.CLOSED:
+            return 0 if self._held else 1
+        return max(0, min(_PULL_MAX, self._settings.queue_max // 2 - len(self._held)))
+
+    async def _take_back(self, item: WorkItem) -> None:
+        now = self._clock.now()
+        if item.action == "abandon":
+            await self._writer.apply(item.client_id, item.receipt_id, Abandoned(self.name, now, item.reason))
+        elif item.action == "redrive":
+            await self._writer.apply(item.client_id, item.receipt_id, Redriven(self.name, now))
+        else:
+            receipt = await self._writer.current(item.client_id, item.receipt_id)
+            if receipt is not None and self._wants_call(receipt.registration(self.name), now):
+                self.offer(receipt)
+
+    def resume(self, receipt: Receipt, now: float) -> float | None:
+        """Take up a registration after a crash or an overdue callback; return when to look again, None when at rest.
+
+        Called by recovery. What the lane already holds, and what is not due yet, is left alone.
+        """
+        registration = receipt.registration(self.name)
+        if registration is None or registration.state not in (RegistrationState.PENDING, RegistrationState.SUBMITTED):
+            return None
+        if self._wants_call(registration, now) and not self.holds(receipt.receipt_id):
+            self.offer(receipt)
+        return max(registration.due_at, now)
+
+    def _wants_call(self, registration: Registration | None, now: float) -> bool:
+        if registration is None:
+            return False
+        if registration.state is RegistrationState.PENDING:
+            return registration.due_at <= now + _EARLY_S
+        if registration.state is RegistrationState.SUBMITTED:
+            # A callback may have come while no process listened, so what an earlier one submitted is asked about.
+            return registration.due_at <= now or registration.updated_at < self._started_at
+        return False

@@ -1,0 +1,81 @@
+"""Recovery: the dead man's switch. Every unsettled receipt owes one message, and this takes up whoever's it finds.
+
+The normal case is a receipt that is settled: the message is dropped. Otherwise whatever is due and in nobody's hands
+here is taken up, and the message goes round again until the receipt is settled (invariant 11). A receipt whose open
+registrations are all parked waits for an operator; its message still goes round, at the longest interval.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+
+from receiptd.domain.lifecycle import RECOVERY_QUEUE
+from receiptd.domain.receipt import Receipt
+from receiptd.pipeline.consumer import consume
+from receiptd.pipeline.delivery import Delivery
+from receiptd.pipeline.lanes import Lane
+from receiptd.pipeline.work import WorkItem
+from receiptd.pipeline.writer import Writer
+from receiptd.ports import Clock, Message, WorkQueue
+from receiptd.settings import RecoverySettings
+
+_log = logging.getLogger("receiptd.recovery")
+_BATCH_MAX = 200
+_SOON_S = 1.0
+
+
+class Recovery:
+    """Consumes the recovery queue."""
+
+    def __init__(
+        self,
+        *,
+        settings: RecoverySettings,
+        queue: WorkQueue,
+        writer: Writer,
+        lanes: Mapping[str, Lane],
+        delivery: Delivery,
+        clock: Clock,
+    ) -> None:
+        self._settings = settings
+        self._queue = queue
+        self._writer = writer
+        self._lanes = lanes
+        self._delivery = delivery
+        self._clock = clock
+        self.taken_over = 0
+        """Receipts found unsettled."""
+
+    async def run(self) -> None:
+        """Consume for ever."""
+        await consume(self._queue, RECOVERY_QUEUE, lambda: _BATCH_MAX, self._handle)
+
+    async def _handle(self, item: WorkItem) -> Message | None:
+        committed = await self._writer.committed(item.client_id, item.receipt_id)
+        if committed is None or committed.settled:
+            return None
+        self.taken_over += 1
+        receipt = await self._writer.current(item.client_id, item.receipt_id) or committed
+        return item.message(RECOVERY_QUEUE, self._take_up(receipt))
+
+    def _take_up(self, receipt: Receipt) -> float:
+        """Hand on what is due; return when the message should come round again (seconds since the epoch)."""
+        now = self._clock.now()
+        latest = now + self._settings.interval_max_s
+        times = [latest]
+        for registration in receipt.registrations:
+            lane = self._lanes.get(registration.registrar)
+            if lane is None:
+                _log.error(
+                    "receipt waits for a registrar that is not configured",
+                    extra={"receipt": receipt.receipt_id, "registrar": registration.registrar},
+                )
+                continue
+            look_at = lane.resume(receipt, now)
+            if look_at is not None:
+                times.append(max(look_at + _SOON_S, now + self._settings.delay_s))
+        look_at = self._delivery.resume(receipt, now)
+        if look_at is not None:
+            times.append(max(look_at + _SOON_S, now + self._settings.delay_s))
+        return min(times)

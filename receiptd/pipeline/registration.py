@@ -1,0 +1,154 @@
+"""One call to one registrar: the request that is sent, and what its answer means.
+
+The receipt's id is the idempotency key of every call (invariant 5), so a call whose outcome is unknown is simply made
+again. Only an answer that speaks about the receipt refuses it; an answer that speaks about us (401, 404, 429, 5xx) or
+about nothing (garbage, silence) is a failed attempt.
+"""
+
+from __future__ import annotations
+
+import base64
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import orjson
+
+from receiptd.domain.errors import OutboundError
+from receiptd.domain.lifecycle import AttemptFailed, Confirmed, Event, Refused, Submitted
+from receiptd.domain.receipt import Receipt, RegistrationState
+from receiptd.pipeline.callback_tokens import CallbackTokens
+from receiptd.ports import Clock, HttpCall, HttpClient, HttpReply
+from receiptd.settings import RegistrarAuth, RegistrarSettings
+
+_REASON_MAX = 300
+_REFERENCE_MAX = 200
+
+
+class RegistrarClient:
+    """Submits receipts to one registrar and asks it about them."""
+
+    def __init__(self, settings: RegistrarSettings, http: HttpClient, clock: Clock, public_url: str) -> None:
+        self._settings = settings
+        self._http = http
+        self._clock = clock
+        self._backoff = settings.retry.backoff()
+        self._authorization = _authorization(settings.auth)
+        self._callback_url = f"{public_url}/v1/callbacks/{settings.id}/"
+        self.tokens = CallbackTokens(
+            settings.id, tuple(secret.get_secret_value() for secret in settings.callback.secrets)
+        )
+
+    async def register(self, receipt: Receipt) -> Event:
+        """Make the registration's next call and return what came of it; never raises for what the registrar does.
+
+        A receipt whose callback is overdue is asked about first, where the registrar has a place to ask. No answer,
+        and "never seen", both lead to a submission under the same key, which is safe to repeat.
+        """
+        registration = receipt.registration(self._settings.id)
+        if registration is None or registration.state is not RegistrationState.SUBMITTED:
+            return await self._submit(receipt)
+        if self._settings.status_url:
+            event = await self._ask(receipt)
+            if not isinstance(event, AttemptFailed):
+                return event
+        if self._backoff.delay_s(registration.attempts + 1) is None:
+            return AttemptFailed(self._settings.id, self._clock.now(), "no callback came", None)
+        return await self._submit(receipt)
+
+    async def _submit(self, receipt: Receipt) -> Event:
+        submission, settings = receipt.submission, self._settings
+        canonical = settings.sends == "canonical"
+        headers = {
+            "Content-Type": "application/json" if canonical else submission.content_type,
+            "Idempotency-Key": submission.receipt_id,
+            "Receipt-Id": submission.receipt_id,
+            "Receipt-Type": f"{submission.type_id}@{submission.type_version}",
+            "traceparent": traceparent(submission.trace_id),
+            **self._authorization,
+        }
+        if settings.answers == "callback":
+            token = self.tokens.make(submission.client_id, submission.receipt_id)
+            headers["Callback-Url"] = self._callback_url + token
+        body = submission.canonical if canonical else submission.document
+        call = HttpCall(method="POST", url=settings.url, headers=headers, body=body, timeout_s=settings.timeout_s)
+        return await self._call(receipt, call)
+
+    async def _ask(self, receipt: Receipt) -> Event:
+        url = self._settings.status_url.replace("{receipt_id}", receipt.receipt_id)
+        call = HttpCall(method="GET", url=url, headers=self._authorization, timeout_s=self._settings.timeout_s)
+        return await self._call(receipt, call)
+
+    async def _call(self, receipt: Receipt, call: HttpCall) -> Event:
+        try:
+            reply = await self._http.send(call)
+        except OutboundError as error:
+            return self._failed(receipt, str(error))
+        return self._interpret(receipt, reply)
+
+    def _interpret(self, receipt: Receipt, reply: HttpReply) -> Event:
+        name, now = self._settings.id, self._clock.now()
+        body = _decode(reply.body)
+        reference = str(body.get("reference", ""))[:_REFERENCE_MAX]
+        status = body.get("status")
+        if reply.status in self._settings.refusal_statuses:
+            return Refused(name, now, _reason(body, f"refused with status {reply.status}"), reference)
+        if reply.status in (200, 201) and status == "registered":
+            return Confirmed(name, now, reference)
+        if reply.status in (200, 201) and status == "rejected":
+            return Refused(name, now, _reason(body, "rejected"), reference)
+        if reply.status == 202 and self._settings.answers == "callback":  # noqa: PLR2004 - RFC 9110, section 15.3.3
+            return Submitted(name, now, now + self._settings.callback.deadline_s, reference)
+        return self._failed(
+            receipt,
+            f"answered {reply.status} without a verdict",
+            retry_after_s(reply.headers, self._settings.retry.cap_s),
+        )
+
+    def _failed(self, receipt: Receipt, reason: str, wait_s: float = 0.0) -> AttemptFailed:
+        registration = receipt.registration(self._settings.id)
+        attempts = registration.attempts + 1 if registration else 1
+        now = self._clock.now()
+        delay_s = self._backoff.delay_s(attempts)
+        if delay_s is None:
+            return AttemptFailed(self._settings.id, now, reason[:_REASON_MAX], None)
+        delay_s = max(delay_s, wait_s)
+        durable = delay_s > self._settings.retry.hot_max_s
+        return AttemptFailed(self._settings.id, now, reason[:_REASON_MAX], now + delay_s, durable)
+
+
+def retry_after_s(headers: Mapping[str, str], cap_s: float) -> float:
+    """Return the seconds of a Retry-After header (RFC 9110, section 10.2.3; the delta form), at most ``cap_s``."""
+    value = headers.get("retry-after", "").strip()
+    return min(float(value), cap_s) if value.isascii() and value.isdigit() else 0.0
+
+
+def traceparent(trace_id: str) -> str:
+    """Return a W3C traceparent of a new span in the trace ``trace_id`` (32 hex digits; empty: a new trace)."""
+    return f"00-{trace_id or secrets.token_hex(16)}-{secrets.token_hex(8)}-01"
+
+
+def _authorization(auth: RegistrarAuth) -> dict[str, str]:
+    match auth.type:
+        case "bearer":
+            return {"Authorization": f"Bearer {auth.token.get_secret_value()}"}
+        case "basic":
+            pair = f"{auth.username}:{auth.password.get_secret_value()}".encode()
+            return {"Authorization": f"Basic {base64.b64encode(pair).decode()}"}
+        case "header":
+            return {auth.header: auth.token.get_secret_value()}
+        case _:
+            return {}
+
+
+def _decode(body: bytes) -> dict[str, Any]:
+    try:
+        decoded = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return {}
+    return decoded if isinstance(decoded, dict) else {}
+
+
+def _reason(body: Mapping[str, Any], otherwise: str) -> str:
+    reason = body.get("reason")
+    return reason[:_REASON_MAX] if isinstance(reason, str) and reason else otherwise

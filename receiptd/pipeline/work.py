@@ -1,0 +1,42 @@
+"""What a durable message says: which receipt to take up, and what to do with it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import orjson
+
+from receiptd.ports import Message
+
+Action = Literal["resume", "redrive", "abandon"]
+_ACTIONS = frozenset({"resume", "redrive", "abandon"})
+
+
+@dataclass(frozen=True, slots=True)
+class WorkItem:
+    """A message's content: a receipt, and what to do with it (resume it, or an operator's redrive or abandon)."""
+
+    client_id: str
+    receipt_id: str
+    action: Action = "resume"
+    reason: str = ""
+
+    def message(self, queue: str, visible_at: float, *, dead: bool = False) -> Message:
+        """Return the message that carries this item in ``queue``, visible at ``visible_at`` (seconds, epoch)."""
+        body = {"client": self.client_id, "receipt": self.receipt_id}
+        if self.action != "resume":
+            body |= {"action": self.action, "reason": self.reason}
+        return Message(queue, self.receipt_id, orjson.dumps(body).decode(), visible_at, dead)
+
+    @classmethod
+    def parse(cls, message: Message) -> WorkItem:
+        """Read a message's body. Raises ValueError when it is not one of ours."""
+        try:
+            body = orjson.loads(message.body)
+            action = body.get("action", "resume")
+            if action not in _ACTIONS:
+                raise ValueError(f"unknown action in a message of {message.queue}")
+            return cls(str(body["client"]), str(body["receipt"]), action, str(body.get("reason", "")))
+        except (orjson.JSONDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(f"a message of {message.queue} is not a work item") from error

@@ -1,0 +1,303 @@
+"""The writer: the only place where receipts change, and the only one that commits.
+
+Events are applied to the newest known state at once and become durable in groups: a group closes when its oldest
+change has waited for the linger, or when it is full. A second change to a receipt that still waits merges into the
+first. One group is in flight at a time, so commits of one receipt never race within the process; another process is
+noticed by the version, and the events are applied anew to what stands there.
+
+What follows from a change (calls, webhooks, waiting clients) is told to the listeners after its commit only.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from receiptd.domain.errors import StorageError, UnknownReceiptError
+from receiptd.domain.lifecycle import Effect, Event, Owe, advance, opening_effects
+from receiptd.domain.receipt import Receipt
+from receiptd.pipeline.work import WorkItem
+from receiptd.ports import Change, Clock, Ledger, Message
+from receiptd.runtime import crash
+from receiptd.settings import RecoverySettings, WriterSettings
+
+_log = logging.getLogger("receiptd.writer")
+
+Listener: TypeAlias = Callable[[Receipt | None, Receipt, tuple[Effect, ...]], None]
+"""Told of each commit: the receipt before (None: it is new) and after, and the effects of the events between the two.
+
+Must neither wait nor raise.
+"""
+
+
+@dataclass(slots=True)
+class _Pending:
+    """What one commit holds of one receipt."""
+
+    events: list[Event] = field(default_factory=list)
+    effects: list[Effect] = field(default_factory=list)
+    waiters: list[asyncio.Future[Receipt]] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class _Live:
+    """A receipt that the writer knows: as committed, as it will be, and what is on the way between the two."""
+
+    base: Receipt | None
+    head: Receipt
+    pending: _Pending | None = None
+    flying: _Pending | None = None
+
+
+class Writer:
+    """Applies events to receipts and commits them in groups."""
+
+    def __init__(self, ledger: Ledger, clock: Clock, settings: WriterSettings, recovery: RecoverySettings) -> None:
+        self._ledger = ledger
+        self._clock = clock
+        self._linger_s = settings.linger_ms / 1000
+        self._lazy_linger_s = settings.lazy_linger_ms / 1000
+        self._batch_max = settings.batch_max
+        self._live_max = settings.live_max
+        self._recovery_delay_s = recovery.delay_s
+        self._live: dict[str, _Live] = {}
+        self._dirty: dict[str, _Live] = {}
+        self._listeners: list[Listener] = []
+        self._due = asyncio.Event()
+        self._timer: asyncio.TimerHandle | None = None
+        self._flight: asyncio.Future[None] | None = None
+        self.failed_at = 0.0
+        """When a commit last failed (seconds since the epoch); 0: never."""
+
+    def listen(self, listener: Listener) -> None:
+        """Tell ``listener`` of every commit from now on."""
+        self._listeners.append(listener)
+
+    @property
+    def backlog(self) -> int:
+        """Receipts with changes that are not durable yet."""
+        return len(self._dirty)
+
+    async def create(self, receipt: Receipt) -> Receipt:
+        """Commit a new receipt; return it, or the one that already stands under its id.
+
+        Raises:
+            StorageError: whether it was stored is unknown; a retry under the same key converges.
+        """
+        live = self._live.get(receipt.receipt_id)
+        if live is None:
+            live = _Live(None, receipt)
+            self._live[receipt.receipt_id] = live
+            effects = opening_effects(receipt, self._clock.now() + self._recovery_delay_s)
+            self._pend(live, lazy=False).effects.extend(effects)
+        return await self._durable(live)
+
+    async def apply(self, client_id: str, receipt_id: str, event: Event) -> Receipt:
+        """Apply ``event`` and return the receipt once that is durable; an event that changes nothing is, too.
+
+        Raises:
+            UnknownReceiptError: there is no such receipt of this client.
+            StorageError: whether it was stored is unknown.
+        """
+        live = await self._find(client_id, receipt_id)
+        self._stage(live, event, lazy=False)
+        return await self._durable(live)
+
+    async def note(self, client_id: str, receipt_id: str, event: Event) -> Receipt:
+        """Apply ``event`` without waiting for its commit; return the receipt as it will be.
+
+        For outcomes that a repeated call would bring again, so that losing one in a crash costs that call only.
+        Raises UnknownReceiptError.
+        """
+        live = await self._find(client_id, receipt_id)
+        self._stage(live, event, lazy=True)
+        return live.head
+
+    async def current(self, client_id: str, receipt_id: str) -> Receipt | None:
+        """Return the receipt with every event applied so far, durable or not, or None."""
+        try:
+            return (await self._find(client_id, receipt_id, keep=False)).head
+        except UnknownReceiptError:
+            return None
+
+    async def committed(self, client_id: str, receipt_id: str) -> Receipt | None:
+        """Return the receipt as it is durable, or None; one that is just being created counts as unsettled itself."""
+        live = self._live.get(receipt_id)
+        if live is None:
+            return await self._ledger.get(client_id, receipt_id)
+        return live.base or live.head
+
+    async def run(self) -> None:
+        """Commit groups for ever."""
+        while True:
+            await self._due.wait()
+            self._due.clear()
+            self._timer = None
+            self._flight = asyncio.ensure_future(self._commit_group())
+            await asyncio.shield(self._flight)
+
+    async def flush(self) -> None:
+        """Commit everything that waits; the last step of a shutdown, after ``run`` has been cancelled."""
+        if self._flight is not None:
+            await self._flight
+        while self._dirty:
+            await self._commit_group()
+
+    # -- staging ---------------------------------------------------------------------------------------------------
+
+    async def _find(self, client_id: str, receipt_id: str, *, keep: bool = True) -> _Live:
+        live = self._live.get(receipt_id)
+        if live is None:
+            receipt = await self._ledger.get(client_id, receipt_id)
+            live = self._live.get(receipt_id)  # another task may have come first while we read
+            if live is None:
+                if receipt is None:
+                    raise UnknownReceiptError(f"there is no receipt {receipt_id}")
+                live = _Live(receipt, receipt)
+                if keep:
+                    self._live[receipt_id] = live
+        if live.head.client_id != client_id:
+            raise UnknownReceiptError(f"there is no receipt {receipt_id}")
+        return live
+
+    def _stage(self, live: _Live, event: Event, *, lazy: bool) -> None:
+        head, effects = advance(live.head, event)
+        if head is live.head:
+            self._release(live)
+            return
+        live.head = head
+        pending = self._pend(live, lazy=lazy)
+        pending.events.append(event)
+        pending.effects.extend(effects)
+
+    def _pend(self, live: _Live, *, lazy: bool) -> _Pending:
+        pending = live.pending
+        if pending is None:
+            pending = live.pending = _Pending()
+            self._dirty[live.head.receipt_id] = live
+            self._live[live.head.receipt_id] = live
+        self._schedule(self._lazy_linger_s if lazy else self._linger_s)
+        return pending
+
+    def _schedule(self, delay_s: float) -> None:
+        if len(self._dirty) >= self._batch_max:
+            delay_s = 0.0
+        loop = asyncio.get_running_loop()
+        when = loop.time() + delay_s
+        if self._timer is not None:
+            if self._timer.when() <= when:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_at(when, self._due.set)
+
+    def _durable(self, live: _Live) -> asyncio.Future[Receipt]:
+        """Return a future of the receipt, done once all that is applied so far is durable."""
+        waiter: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
+        carrier = live.pending or live.flying
+        if carrier is None:
+            waiter.set_result(live.head)
+        else:
+            carrier.waiters.append(waiter)
+            if carrier is live.pending:
+                self._schedule(self._linger_s)
+        return waiter
+
+    # -- committing ------------------------------------------------------------------------------------------------
+
+    async def _commit_group(self) -> None:
+        group = [self._dirty.pop(key) for key in list(self._dirty)[: self._batch_max]]
+        if not group:
+            return
+        changes = [self._take(live) for live in group]
+        crash.point("before-commit")
+        try:
+            results = await self._ledger.commit(changes)
+        except StorageError as error:
+            self.failed_at = self._clock.now()
+            _log.error("commit failed", extra={"receipts": len(group), "reason": str(error)})
+            for live in group:
+                self._fail(live, error)
+        else:
+            crash.point("after-commit")
+            for live, change, result in zip(group, changes, results, strict=True):
+                if result is change.receipt:
+                    self._succeed(live, result)
+                else:
+                    self._rebase(live, change, result)
+        if self._dirty:
+            self._schedule(0.0)
+
+    def _take(self, live: _Live) -> Change:
+        pending, head, base = live.pending, live.head, live.base
+        assert pending is not None, "a dirty receipt has something pending"
+        live.flying, live.pending = pending, None
+        version = 0 if base is None else base.version
+        receipt = live.head = Receipt(
+            head.submission,
+            head.state,
+            head.registrations,
+            head.findings,
+            head.delivery,
+            head.updated_at,
+            version + 1,
+        )
+        messages = tuple([_message(receipt, effect) for effect in pending.effects if isinstance(effect, Owe)])
+        return Change(receipt, None if base is None else version, messages)
+
+    def _succeed(self, live: _Live, receipt: Receipt) -> None:
+        flying = live.flying
+        assert flying is not None, "only what flies can land"
+        before, live.base, live.flying = live.base, receipt, None
+        effects = tuple(flying.effects)
+        for listener in self._listeners:
+            listener(before, receipt, effects)
+        for waiter in flying.waiters:
+            if not waiter.done():
+                waiter.set_result(receipt)
+        self._release(live)
+
+    def _rebase(self, live: _Live, change: Change, standing: Receipt | None) -> None:
+        """Another process changed the receipt first: apply our events to what stands there now."""
+        flying, pending = live.flying, live.pending
+        assert flying is not None, "only what flies can be refused"
+        if standing is None:
+            self._fail(live, UnknownReceiptError(f"there is no receipt {change.receipt.receipt_id} any more"))
+            return
+        events = flying.events + (pending.events if pending else [])
+        waiters = flying.waiters + (pending.waiters if pending else [])
+        live.base = live.head = standing
+        live.flying = live.pending = None
+        self._dirty.pop(standing.receipt_id, None)
+        for event in events:
+            self._stage(live, event, lazy=False)
+        carrier = self._dirty.get(standing.receipt_id, live).pending
+        if carrier is not None:
+            carrier.waiters.extend(waiters)
+            return
+        for waiter in waiters:
+            if not waiter.done():
+                waiter.set_result(standing)
+        self._release(live)
+
+    def _fail(self, live: _Live, error: Exception) -> None:
+        """Forget a receipt whose durable state is unknown; it is read again when somebody asks."""
+        receipt_id = live.head.receipt_id
+        self._live.pop(receipt_id, None)
+        self._dirty.pop(receipt_id, None)
+        for part in (live.flying, live.pending):
+            for waiter in part.waiters if part else ():
+                if not waiter.done():
+                    waiter.set_exception(error)
+
+    def _release(self, live: _Live) -> None:
+        """Forget a receipt with nothing on the way, once it is settled or memory is short."""
+        if live.pending is None and live.flying is None and (live.head.settled or len(self._live) > self._live_max):
+            self._live.pop(live.head.receipt_id, None)
+
+
+def _message(receipt: Receipt, owed: Owe) -> Message:
+    item = WorkItem(receipt.client_id, receipt.receipt_id)
+    return item.message(owed.queue, owed.at, dead=owed.dead)
