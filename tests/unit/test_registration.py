@@ -1,0 +1,164 @@
+"""What a registrar's answers mean. The stand-in is the outside world; the real wire is in tests/acceptance."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import orjson
+import pytest
+from pydantic import SecretStr
+
+from receiptd.domain import lifecycle as lc
+from receiptd.domain.errors import OutboundError
+from receiptd.domain.receipt import Submission
+from receiptd.pipeline.registration import RegistrarClient
+from receiptd.ports import HttpCall, HttpReply
+from receiptd.settings import CallbackSettings, RegistrarAuth, RegistrarSettings, RetrySettings
+
+RECEIPT_ID = "20260101-" + "0" * 24
+FACTS = Submission(RECEIPT_ID, "c", "till", 2, 100.0, "text/xml; charset=windows-1251", "d", b"<a/>", b'{"n":1}')
+RECEIPT = lc.accept(FACTS, ("tax",), ())
+
+
+class Registrar:
+    def __init__(self, *replies):
+        self.replies = list(replies)
+        self.calls: list[HttpCall] = []
+
+    async def send(self, call: HttpCall) -> HttpReply:
+        self.calls.append(call)
+        reply = self.replies.pop(0)
+        if isinstance(reply, Exception):
+            raise reply
+        return reply
+
+
+class FixedClock:
+    def now(self):
+        return 1000.0
+
+
+def reply(status, body=None, **headers):
+    return HttpReply(status, headers, b"" if body is None else orjson.dumps(body))
+
+
+def client(registrar, **settings):
+    defaults = {
+        "id": "tax",
+        "url": "https://tax.example/receipts",
+        "callback": CallbackSettings(secrets=(SecretStr("whsec_c2VjcmV0"),), deadline_s=30),
+        "retry": RetrySettings(base_s=1, cap_s=60, max_attempts=3, hot_max_s=2),
+    }
+    return RegistrarClient(RegistrarSettings(**{**defaults, **settings}), registrar, FixedClock(), "https://me.example")
+
+
+async def outcome(*replies, receipt=RECEIPT, **settings):
+    return await client(Registrar(*replies), **settings).register(receipt)
+
+
+async def test_the_request_carries_the_bytes_the_key_and_the_callback_address_invariant_5():
+    registrar = Registrar(reply(202))
+    made = client(registrar, auth=RegistrarAuth(type="bearer", token=SecretStr("t0k")))
+    await made.register(RECEIPT)
+    call = registrar.calls[0]
+    assert (call.method, call.url, call.body) == ("POST", "https://tax.example/receipts", b"<a/>")
+    assert call.headers["Idempotency-Key"] == RECEIPT_ID
+    assert call.headers["Content-Type"] == "text/xml; charset=windows-1251"
+    assert call.headers["Receipt-Type"] == "till@2"
+    assert call.headers["Authorization"] == "Bearer t0k"
+    base, token = call.headers["Callback-Url"].rsplit("/", 1)
+    assert base == "https://me.example/v1/callbacks/tax"
+    assert made.tokens.read(token) == ("c", RECEIPT_ID)
+
+
+async def test_a_registrar_may_want_the_canonical_receipt():
+    registrar = Registrar(reply(202))
+    await client(registrar, sends="canonical").register(RECEIPT)
+    assert registrar.calls[0].body == b'{"n":1}'
+    assert registrar.calls[0].headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("answer", "event"),
+    [
+        (reply(200, {"status": "registered", "reference": "T-1"}), lc.Confirmed("tax", 1000.0, "T-1")),
+        (reply(201, {"status": "registered"}), lc.Confirmed("tax", 1000.0, "")),
+        (reply(200, {"status": "rejected", "reason": "no"}), lc.Refused("tax", 1000.0, "no", "")),
+        (reply(202, {"reference": "T-1"}), lc.Submitted("tax", 1000.0, 1030.0, "T-1")),
+        (reply(202), lc.Submitted("tax", 1000.0, 1030.0, "")),
+        (reply(422, {"reason": "bad seller"}), lc.Refused("tax", 1000.0, "bad seller", "")),
+        (reply(400), lc.Refused("tax", 1000.0, "refused with status 400", "")),
+    ],
+)
+async def test_an_answer_about_the_receipt_is_a_verdict(answer, event):
+    assert await outcome(answer) == event
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        reply(200),
+        reply(200, {"status": "perhaps"}),
+        reply(200, ["registered"]),
+        HttpReply(200, {}, b"<html>welcome</html>"),
+        reply(301),
+        reply(401, {"reason": "expired"}),
+        reply(404),
+        reply(429),
+        reply(503),
+        OutboundError("timed out", sent=True),
+    ],
+)
+async def test_an_answer_about_anything_else_is_tried_again(answer):
+    event = await outcome(answer)
+    assert isinstance(event, lc.AttemptFailed)
+    assert event.retry_at is not None
+    assert 1000.5 <= event.retry_at <= 1001.0
+    assert not event.durable
+
+
+async def test_a_registrar_without_callbacks_that_answers_202_has_given_no_verdict():
+    assert isinstance(await outcome(reply(202), answers="synchronous"), lc.AttemptFailed)
+
+
+async def test_retry_after_is_honoured_and_bounded_and_waits_durably():
+    event = await outcome(reply(503, **{"retry-after": "30"}))
+    assert (event.retry_at, event.durable) == (1030.0, True)
+    event = await outcome(reply(503, **{"retry-after": "99999"}))
+    assert event.retry_at == 1060.0
+
+
+async def test_used_up_retries_park():
+    tired, _ = lc.advance(RECEIPT, lc.AttemptFailed("tax", 1.0, "503", 2.0))
+    tired, _ = lc.advance(tired, lc.AttemptFailed("tax", 1.0, "503", 2.0))
+    event = await outcome(reply(503), receipt=tired)
+    assert event == lc.AttemptFailed("tax", 1000.0, "answered 503 without a verdict", None)
+
+
+class TestOverdueCallback:
+    submitted, _ = lc.advance(RECEIPT, lc.Submitted("tax", 1.0, 31.0))
+    status_url = "https://tax.example/receipts/{receipt_id}"
+
+    async def test_it_asks_first(self):
+        registrar = Registrar(reply(200, {"status": "registered"}))
+        event = await client(registrar, status_url=self.status_url).register(self.submitted)
+        assert isinstance(event, lc.Confirmed)
+        assert [(c.method, c.url) for c in registrar.calls] == [("GET", f"https://tax.example/receipts/{RECEIPT_ID}")]
+
+    async def test_still_deciding_renews_the_deadline(self):
+        event = await outcome(reply(202), receipt=self.submitted, status_url=self.status_url)
+        assert event == lc.Submitted("tax", 1000.0, 1030.0, "")
+
+    async def test_never_seen_is_submitted_again_under_the_same_key_invariant_5(self):
+        registrar = Registrar(reply(404), reply(202))
+        await client(registrar, status_url=self.status_url).register(self.submitted)
+        assert [c.method for c in registrar.calls] == ["GET", "POST"]
+        assert registrar.calls[1].headers["Idempotency-Key"] == RECEIPT_ID
+
+    async def test_without_a_place_to_ask_it_submits_again(self):
+        assert isinstance(await outcome(reply(202), receipt=self.submitted), lc.Submitted)
+
+    async def test_callbacks_that_never_come_park_in_the_end(self):
+        registration = dataclasses.replace(self.submitted.registrations[0], attempts=2)
+        tired = dataclasses.replace(self.submitted, registrations=(registration,))
+        assert await outcome(receipt=tired) == lc.AttemptFailed("tax", 1000.0, "no callback came", None)
