@@ -115,7 +115,7 @@ class WorkQueue(Protocol):
         """Make the messages durable. Raises StorageError."""
         ...
 
-    async def receive(self, queue: str, limit: int, wait_s: float) -> list[Received]:
+    async def receive(self, queue: str, limit: int, wait_s: float) -> Sequence[Received]:
         """Return up to ``limit`` visible messages; wait up to ``wait_s`` seconds for the first. Empty when none."""
         ...
 
@@ -213,6 +213,7 @@ class HttpClient(Protocol):
             OutboundError: no complete reply came (``sent`` says whether the peer may have acted); timed out, reply
                 longer than ``reply_max_bytes``, or not HTTP.
             DeniedAddressError: the address policy of this client forbids the URL's host.
+            ValueError: the URL, the method or a header is malformed.
         """
         ...
 

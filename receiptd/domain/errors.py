@@ -46,6 +46,20 @@ class TokenError(ReceiptdError):
     code = "invalid-token"
 
 
+class GrantError(ReceiptdError):
+    """A request for a token was refused.
+
+    Attributes:
+        error: the code of RFC 6749, section 5.2 (``invalid_client``, ``invalid_scope``).
+    """
+
+    code = "token-refused"
+
+    def __init__(self, message: str, *, error: str) -> None:
+        super().__init__(message)
+        self.error = error
+
+
 class IdempotencyMismatchError(ReceiptdError):
     """The idempotency key was used before with another document."""
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeAlias
 
 from receiptd.domain.errors import StorageError, UnknownReceiptError
@@ -39,7 +39,7 @@ async def consume(queue: WorkQueue, name: str, room: Callable[[], int], handle: 
             await asyncio.sleep(_STORE_PAUSE_S)
 
 
-async def _process(queue: WorkQueue, name: str, received: list[Received], handle: Handler) -> None:
+async def _process(queue: WorkQueue, name: str, received: Sequence[Received], handle: Handler) -> None:
     done: list[Received] = []
     next_round: list[Message] = []
     for one in received:

@@ -10,8 +10,9 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
+from typing import Any
 
 import orjson
 
@@ -98,7 +99,7 @@ class Delivery:
             self.offer(receipt)
         return max(delivery.due_at, now)
 
-    def tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
+    def tasks(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """Return the core tasks by name."""
         workers = {f"delivery.{n}": self._work for n in range(self._settings.concurrency)}
         return {**workers, "pull.webhooks": self._pull}

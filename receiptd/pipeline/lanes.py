@@ -10,7 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from typing import Any
 
 from receiptd.domain.errors import StorageError, UnknownReceiptError
 from receiptd.domain.lifecycle import Abandoned, AttemptFailed, Event, Redriven, registrar_queue
@@ -93,7 +94,7 @@ class Lane:
 
     # -- workers ---------------------------------------------------------------------------------------------------
 
-    def tasks(self) -> dict[str, Callable[[], Awaitable[None]]]:
+    def tasks(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """Return the lane's core tasks by name."""
         workers = {f"lane.{self.name}.{n}": self._work for n in range(self._settings.concurrency)}
         return {**workers, f"pull.{self.name}": self._pull}
