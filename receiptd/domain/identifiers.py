@@ -7,7 +7,7 @@ import hashlib
 import re
 from datetime import UTC, date, datetime, timedelta
 
-RECEIPT_ID = re.compile(r"\A\d{8}-[a-v0-9]{24}\Z")
+RECEIPT_ID = re.compile(r"\A[0-9]{8}-[a-v0-9]{24}\Z")
 """A receipt id: the UTC day it was accepted, a dash, 120 bits in lower-case base32hex (RFC 4648, section 7)."""
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -67,6 +68,7 @@ class Writer:
         self._dirty: dict[str, _Live] = {}
         self._listeners: list[Listener] = []
         self._due = asyncio.Event()
+        self._due_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
         self._flight: asyncio.Future[None] | None = None
         self.failed_at = 0.0
@@ -135,7 +137,7 @@ class Writer:
         while True:
             await self._due.wait()
             self._due.clear()
-            self._timer = None
+            self._due_at = math.inf
             self._flight = asyncio.ensure_future(self._commit_group())
             await asyncio.shield(self._flight)
 
@@ -187,11 +189,12 @@ class Writer:
             delay_s = 0.0
         loop = asyncio.get_running_loop()
         when = loop.time() + delay_s
+        if when >= self._due_at:
+            return
         if self._timer is not None:
-            if self._timer.when() <= when:
-                return
             self._timer.cancel()
-        self._timer = loop.call_at(when, self._due.set)
+        self._due_at = when
+        self._timer = loop.call_later(delay_s, self._due.set)
 
     def _durable(self, live: _Live) -> asyncio.Future[Receipt]:
         """Return a future of the receipt, done once all that is applied so far is durable."""

@@ -60,9 +60,14 @@ async def ledger():
     return MemoryLedger()
 
 
+@pytest.fixture(params=[0, 1])
+def linger_ms(request):
+    return request.param
+
+
 @pytest.fixture
-async def writer(ledger):
-    made = Writer(ledger, SystemClock(), WriterSettings(linger_ms=1, lazy_linger_ms=20), RecoverySettings())
+async def writer(ledger, linger_ms):
+    made = Writer(ledger, SystemClock(), WriterSettings(linger_ms=linger_ms, lazy_linger_ms=20), RecoverySettings())
     task = asyncio.create_task(made.run())
     yield made
     task.cancel()

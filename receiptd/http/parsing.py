@@ -1,0 +1,285 @@
+"""Requests off the wire, without I/O: strict HTTP/1.1 framing (RFC 9112) in bounded memory.
+
+llhttp judges the syntax of heads and of chunked bodies, in its strict mode; syntax.py refuses what it lets pass. With
+the syntax certain, a head is taken apart by splitting it, which costs half of a callback for each field. A body with
+a Content-Length is counted here, so that a request never takes a byte of the one behind it.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import httptools
+
+from receiptd.http.message import Request
+from receiptd.http.state import ServerLimits
+from receiptd.http.syntax import (
+    RefusedError,
+    bad_request,
+    body_too_large,
+    is_host,
+    parse_fields,
+    parse_request_line,
+    split_target,
+    target_too_long,
+)
+
+_BLANK_LINE = re.compile(rb"\r\n\r\n")  # on a head of 1 kB a third faster than bytes.find
+_LENGTH_DIGITS_MAX = 19
+_REQUEST_LINE_REST_BYTES = 32
+"""The method and the version beside the target, generously."""
+
+
+class RequestParser:
+    """Parses the requests of one connection, one after the other.
+
+    ``feed_head`` until ``request`` is set, ``begin_body``, ``feed_body`` until ``complete``, ``reset``. The feeding
+    methods take bytes from a position on and return the position behind what they took. After an error the connection
+    is out of step and must be closed.
+
+    Attributes:
+        request: the request once its head is complete; it has its body once ``complete``.
+        content_length: bytes of the body, None when it is chunked. This and the following ones go with ``request``.
+        keep_alive: whether the peer wants the connection to stay.
+        http_1_0: whether the peer speaks HTTP/1.0.
+        expects_continue: whether the peer waits for 100 (Continue) before it sends the body.
+    """
+
+    __slots__ = (
+        "_chunks",
+        "_head",
+        "_limits",
+        "_llhttp",
+        "_part",
+        "_peer",
+        "complete",
+        "content_length",
+        "expects_continue",
+        "http_1_0",
+        "keep_alive",
+        "request",
+    )
+
+    content_length: int | None
+
+    def __init__(self, limits: ServerLimits, peer: str) -> None:
+        self._limits = limits
+        self._peer = peer
+        self.reset()
+
+    def reset(self) -> None:
+        """Make ready for the next request of the connection."""
+        # llhttp is made afresh for each request: no state of one can reach the next, and an idle connection holds none.
+        self._llhttp: Any = None
+        self._head = b""
+        self._part: bytearray | None = None
+        self._chunks: ChunkedBody | None = None
+        self.request: Request | None = None
+        self.complete = False
+        self.keep_alive = True
+        self.http_1_0 = False
+
+    @property
+    def head_bytes(self) -> int:
+        """How many bytes of a head have been taken."""
+        return len(self._head)
+
+    def feed_head(self, data: bytes, start: int) -> int:
+        """Take bytes up to the end of the head; set ``request`` and what goes with it when that is reached.
+
+        Raises:
+            RefusedError: the head is malformed, too large, or not of HTTP/1.0 or 1.1.
+        """
+        known = self._head
+        if known:
+            overlap = known[-3:]
+            blank_line = _BLANK_LINE.search(overlap + data[start:])
+            end = start + blank_line.end() - len(overlap) if blank_line else len(data)
+        else:
+            self._llhttp = httptools.HttpRequestParser(None)
+            blank_line = _BLANK_LINE.search(data, start)
+            end = blank_line.end() if blank_line else len(data)
+        piece = data[start:end]
+        self._head = head = known + piece if known else piece
+        if len(head) > self._limits.head_max_bytes:
+            raise self._oversized(head)
+        feed(self._llhttp, piece)
+        if blank_line:
+            self._interpret(head)
+        return end
+
+    def _oversized(self, head: bytes) -> RefusedError:
+        if head.find(b"\r\n", 0, self._limits.target_max_bytes + _REQUEST_LINE_REST_BYTES) < 0:
+            return target_too_long()
+        return RefusedError(431, "headers-too-large", "The head of the request is too large.")
+
+    def _interpret(self, head: bytes) -> None:
+        """Judge a complete head beyond its syntax, and set what it says."""
+        if head.startswith(b"\r\n"):  # RFC 9112, section 2.2: empty lines before a request line are ignored
+            self._head = head = head.lstrip(b"\r\n")
+            if not head:
+                return
+        lines = head[:-4].decode("latin-1").split("\r\n")
+        if len(lines) - 1 > self._limits.headers_max:
+            raise RefusedError(431, "headers-too-large", "The request has too many header fields.")
+        method, target, version = parse_request_line(lines[0])
+        self.http_1_0 = version == "HTTP/1.0"
+        if len(target) > self._limits.target_max_bytes:
+            raise target_too_long()
+        path, query, authority = split_target(method, target)
+        del lines[0]
+        headers = parse_fields(lines)
+        host = headers.get("host")
+        if host is None:
+            if not self.http_1_0:
+                raise bad_request("The Host field is missing.")
+        elif not is_host(host):
+            raise bad_request("The Host field is not a host.")
+        if authority:
+            headers["host"] = authority  # RFC 9112, section 3.2.2: it replaces the field
+        self._read_framing(headers)
+        self.request = Request(method, path, query, headers, b"", self._peer)
+
+    def _read_framing(self, headers: dict[str, str]) -> None:
+        """Read where the body ends and what becomes of the connection (RFC 9112, sections 6.3 and 9.3)."""
+        coding = headers.get("transfer-encoding")
+        length = headers.get("content-length")
+        if coding is not None:
+            # With an upgrade on offer, llhttp would not read the chunks.
+            if coding.lower() != "chunked" or length is not None or self.http_1_0 or self._llhttp.should_upgrade():
+                raise bad_request("The only transfer coding is chunked, alone, in HTTP/1.1 that is not to change.")
+            self.content_length = None
+        elif length is None:
+            self.content_length = 0
+        elif len(length) <= _LENGTH_DIGITS_MAX:
+            self.content_length = int(length)
+        else:
+            raise bad_request("The Content-Length is not a length.")
+        connection = headers.get("connection")
+        self.keep_alive = not self.http_1_0
+        if connection is not None:
+            options = {option.strip() for option in connection.lower().split(",")}
+            self.keep_alive = "close" not in options and (self.keep_alive or "keep-alive" in options)
+        expectation = headers.get("expect")
+        self.expects_continue = expectation is not None and not self.http_1_0
+        if expectation is not None and self.expects_continue and expectation.lower() != "100-continue":
+            raise RefusedError(417, "expectation-failed", "The only expectation that is met is 100-continue.")
+
+    def begin_body(self) -> None:
+        """Make ready for the body; ``complete`` at once when there is none.
+
+        Raises:
+            RefusedError: the body will be too large.
+        """
+        length = self.content_length
+        if length is None:
+            self._chunks = ChunkedBody(self._head, self._limits)
+        elif length > self._limits.body_max_bytes:
+            raise body_too_large()
+        else:
+            self.complete = length == 0
+
+    def feed_body(self, data: bytes, start: int) -> int:
+        """Take bytes up to the end of the body; set ``request.body`` and ``complete`` when that is reached.
+
+        Raises:
+            RefusedError: the chunks are malformed, or the body is too large.
+        """
+        length = self.content_length
+        if length is None:
+            assert self._chunks is not None
+            end = self._chunks.feed(data, start)
+            if self._chunks.complete:
+                self._finish(bytes(self._chunks.body))
+            return end
+        part = self._part
+        if part is None:
+            piece = data[start : start + length]
+            if len(piece) == length:
+                self._finish(piece)
+            else:
+                self._part = bytearray(piece)
+        else:
+            piece = data[start : start + length - len(part)]
+            part += piece
+            if len(part) == length:
+                self._finish(bytes(part))
+        return start + len(piece)
+
+    def _finish(self, body: bytes) -> None:
+        assert self.request is not None
+        self.request.body = body
+        self.complete = True
+
+
+class ChunkedBody:
+    """Decodes one chunked body (RFC 9112, section 7.1). Trailers are ignored, as RFC 9110, section 6.5.1, allows."""
+
+    __slots__ = ("_body_max_bytes", "_llhttp", "_raw_left_bytes", "_refusal", "_tail", "body", "complete")
+
+    def __init__(self, head: bytes, limits: ServerLimits) -> None:
+        self.body = bytearray()
+        self.complete = False
+        self._body_max_bytes = limits.body_max_bytes
+        # Chunk headers, extensions and trailers are paid from this, so that they cannot go on for ever.
+        self._raw_left_bytes = 2 * limits.body_max_bytes + limits.head_max_bytes
+        self._tail = b""
+        self._refusal: RefusedError | None = None
+        self._llhttp = httptools.HttpRequestParser(self)
+        feed(self._llhttp, head)
+
+    def feed(self, data: bytes, start: int) -> int:
+        """Take bytes up to the end of the body; return the position behind them.
+
+        Raises:
+            RefusedError: the chunks are malformed or too many, or the body is too large.
+        """
+        # llhttp does not tell where a message ended, but a chunked one always ends with a blank line: fed up to one
+        # blank line after the other, it never gets a byte of the next request.
+        tail = self._tail
+        straddling = _BLANK_LINE.search(tail + data[start : start + 3])
+        end = start + straddling.end() - len(tail) if straddling else start
+        position = start
+        while position < len(data) and not self.complete:
+            if end <= position:
+                blank_line = _BLANK_LINE.search(data, position)
+                end = blank_line.end() if blank_line else len(data)
+            self._raw_left_bytes -= end - position
+            if self._raw_left_bytes < 0:
+                raise body_too_large()
+            try:
+                feed(self._llhttp, data[position:end])
+            except RefusedError as error:
+                raise self._refusal or error from None
+            position = end
+        self._tail = (tail + data[start:position])[-3:]
+        return position
+
+    def on_body(self, data: bytes) -> None:
+        """Take a piece of the body (called by llhttp)."""
+        if len(self.body) + len(data) > self._body_max_bytes:
+            self._refusal = body_too_large()
+            raise self._refusal
+        self.body += data
+
+    def on_message_complete(self) -> None:
+        """Note the end of the body (called by llhttp)."""
+        self.complete = True
+
+
+def feed(llhttp: Any, piece: bytes) -> None:
+    """Feed llhttp, and translate what it raises.
+
+    Raises:
+        RefusedError: the piece is malformed.
+    """
+    try:
+        llhttp.feed_data(piece)
+    except httptools.HttpParserUpgrade:
+        # Raised at the end of a head that offers another protocol. The offer is ignored (RFC 9110, section 7.8);
+        # llhttp's change of mode has no effect, as it never sees a counted body, and a chunked one is refused.
+        pass
+    except httptools.HttpParserError:
+        # The parser's own error is dropped, and with it whatever it may quote.
+        raise bad_request("The request is not well-formed HTTP/1.1.") from None
