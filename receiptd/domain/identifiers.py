@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import re
-from datetime import UTC, date, datetime, timedelta
+from datetime import UTC, date, datetime
+from functools import lru_cache
 
-RECEIPT_ID = re.compile(r"\A[0-9]{8}-[a-v0-9]{24}\Z")
-"""A receipt id: the UTC day it was accepted, a dash, 120 bits in lower-case base32hex (RFC 4648, section 7)."""
+RECEIPT_ID = re.compile(r"\A[0-9]{8}-[0-9a-f]{24}\Z")
+"""A receipt id: the UTC day it was accepted, a dash, and 96 bits in lower-case hex, unique within client and day."""
+
+_DAY_S = 86_400
 
 
 def digest(body: bytes) -> str:
@@ -21,10 +23,7 @@ def receipt_id(day: date, client_id: str, key: str) -> str:
 
     ``key`` is the client's Idempotency-Key, or ``sha256:`` and the document's digest when it sent none.
     """
-    stamp = f"{day:%Y%m%d}"
-    material = b"\0".join((stamp.encode(), client_id.encode(), key.encode()))
-    name = hashlib.blake2b(material, digest_size=15, person=b"receiptd.id").digest()
-    return f"{stamp}-{base64.b32hexencode(name).decode().lower()}"
+    return _name(f"{day:%Y%m%d}", client_id, key)
 
 
 def day_of(receipt_id: str) -> date:
@@ -37,5 +36,16 @@ def candidate_ids(now: float, client_id: str, key: str) -> tuple[str, str]:
 
     A retry after midnight must find the row of the day before, so a key holds for at least 24 hours.
     """
-    today = datetime.fromtimestamp(now, UTC).date()
-    return receipt_id(today, client_id, key), receipt_id(today - timedelta(days=1), client_id, key)
+    day = int(now // _DAY_S)
+    return _name(_stamp(day), client_id, key), _name(_stamp(day - 1), client_id, key)
+
+
+def _name(stamp: str, client_id: str, key: str) -> str:
+    material = f"{stamp}\0{client_id}\0{key}".encode()
+    return f"{stamp}-{hashlib.blake2b(material, digest_size=12, person=b'receiptd.id').hexdigest()}"
+
+
+@lru_cache(maxsize=4)
+def _stamp(day: int) -> str:
+    """Return the day of the epoch as YYYYMMDD."""
+    return f"{datetime.fromtimestamp(day * _DAY_S, UTC):%Y%m%d}"

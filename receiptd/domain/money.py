@@ -14,9 +14,11 @@ _EXPONENTS = {
 """Currencies whose minor unit is not a hundredth (ISO 4217, list one)."""
 
 _MAX_MINOR = 2**63 - 1
-_AMOUNT = re.compile(r"([+-]?)(?=\.?[0-9])([0-9]{0,40})(?:\.([0-9]{0,40}))?")
-_SURE_DIGITS = 18
-"""So many digits always fit 63 bits."""
+_SURE_DIGITS = 14
+"""So many digits in major units always fit 63 bits in minor ones."""
+_DIGITS_MAX = 40
+_AMOUNT = re.compile(rf"([+-]?)(?=\.?[0-9])([0-9]{{0,{_DIGITS_MAX}}})(?:\.([0-9]{{0,{_DIGITS_MAX}}}))?")
+_POWERS = (1, 10, 100, 1_000, 10_000)
 
 
 def exponent(currency: str) -> int:
@@ -38,9 +40,9 @@ def to_minor(amount: str | int | Decimal, currency: str) -> int:
         text = amount
         whole, _, fraction = text.partition(".")
         digits = whole + fraction
-        if len(fraction) == places and len(digits) <= _SURE_DIGITS and digits.isdecimal() and digits.isascii():
-            return int(digits)  # the usual amount, three times as fast
-    elif isinstance(amount, Decimal) and amount.is_finite() and abs(amount.adjusted()) <= _SURE_DIGITS:
+        if len(fraction) <= places and len(digits) <= _SURE_DIGITS and digits.isdecimal() and digits.isascii():
+            return int(digits) * _POWERS[places - len(fraction)]  # the usual amount, three times as fast
+    elif isinstance(amount, Decimal) and amount.is_finite() and abs(amount.adjusted()) <= _DIGITS_MAX:
         text = f"{amount:f}"  # the bound keeps 1e999999 from being written out
     else:
         text = str(amount)

@@ -104,7 +104,7 @@ class RequestParser:
         self._head = head = known + piece if known else piece
         if len(head) > self._limits.head_max_bytes:
             raise self._oversized(head)
-        feed(self._llhttp, piece)
+        _feed(self._llhttp, piece)
         if blank_line:
             self._interpret(head)
         return end
@@ -227,7 +227,7 @@ class ChunkedBody:
         self._tail = b""
         self._refusal: RefusedError | None = None
         self._llhttp = httptools.HttpRequestParser(self)
-        feed(self._llhttp, head)
+        _feed(self._llhttp, head)
 
     def feed(self, data: bytes, start: int) -> int:
         """Take bytes up to the end of the body; return the position behind them.
@@ -249,7 +249,7 @@ class ChunkedBody:
             if self._raw_left_bytes < 0:
                 raise body_too_large()
             try:
-                feed(self._llhttp, data[position:end])
+                _feed(self._llhttp, data[position:end])
             except RefusedError as error:
                 raise self._refusal or error from None
             position = end
@@ -268,7 +268,7 @@ class ChunkedBody:
         self.complete = True
 
 
-def feed(llhttp: Any, piece: bytes) -> None:
+def _feed(llhttp: Any, piece: bytes) -> None:
     """Feed llhttp, and translate what it raises.
 
     Raises:

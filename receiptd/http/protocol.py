@@ -199,8 +199,8 @@ class Connection(asyncio.Protocol):
             return position
         try:
             refusal = state.application.admit(request, parser.content_length)
-        except Exception:  # noqa: BLE001 - logged as a fault and answered 500, like one of handle()
-            refusal = self._fault()
+        except Exception as error:  # noqa: BLE001 - logged as a fault and answered 500, like one of handle()
+            refusal = self._fault(error)
         if refusal is not None:
             self._turn_away(refusal)
             return position
@@ -228,18 +228,21 @@ class Connection(asyncio.Protocol):
 
     async def _serve(self, request: Request) -> None:
         """Run the handler, which has a task of its own, and send its answer if the peer is still there."""
+        answer = b""
         try:
             response = await self._state.application.handle(request)
             answer = self._encode(response)
-        except (Exception, asyncio.CancelledError):
+        except (Exception, asyncio.CancelledError) as error:
             # A cancellation that abort() did not ask for came from inside the handler: a fault like any other.
             if self._aborted:
                 raise
-            answer = self._encode(self._fault())
+            answer = self._encode(self._fault(error))
         finally:
             self._task = None
             if self._lost:
                 self._forget()
+            elif not answer:
+                self._transport.abort()
         if not self._lost:
             self._send(answer)
 
@@ -284,10 +287,10 @@ class Connection(asyncio.Protocol):
             return response
         return Response(response.status, response.body, response.headers + b"Retry-After: 1\r\n")
 
-    def _fault(self) -> Response:
-        """Log and count the exception at hand, and return the answer to it."""
+    def _fault(self, error: BaseException) -> Response:
+        """Log and count what escaped the application, and return the answer to it."""
         self._state.stats.faults += 1
-        logger.exception("A request failed.")
+        logger.error("A request failed.", exc_info=error)
         return self._problem(RefusedError(500, "internal", "The request failed for a reason on this side."))
 
     def _encode(self, response: Response) -> bytes:
@@ -321,7 +324,11 @@ class Connection(asyncio.Protocol):
         self._release()
         self._phase = Phase.LINGER
         self._expect_within(self._state.limits.linger_timeout_s)
-        self._transport.write_eof()
+        try:
+            self._transport.write_eof()
+        except OSError:  # the peer is gone already
+            self._transport.abort()
+            return
         if self._reading_paused:
             self._resume_reading()
 

@@ -39,7 +39,7 @@ def ref(name: str) -> Json:
     return {"$ref": f"#/components/schemas/{name}"}
 
 
-_ID = _text("The receipt's id.", pattern="^[0-9]{8}-[a-v0-9]{24}$")
+_ID = _text("The receipt's id.", pattern="^[0-9]{8}-[0-9a-f]{24}$")
 _STATE = _text(enum=[state.value for state in ReceiptState])
 _TIME = _text(format="date-time")
 _NEXT = {"type": ["string", "null"], "description": "The cursor of the next page; null on the last one."}
