@@ -206,7 +206,7 @@ class Connection(asyncio.Protocol):
             return position
         parser.begin_body()
         if not parser.complete:
-            self._check_room(parser.content_length or 0)
+            self._check_room(max(0, (parser.content_length or 0) - (len(data) - position)))
             if position < len(data):
                 position = parser.feed_body(data, position)
             elif parser.expects_continue:
@@ -349,6 +349,7 @@ class Connection(asyncio.Protocol):
         self.deadline = self._state.loop.time() + timeout_s
 
     def _check_room(self, coming_bytes: int) -> None:
+        """Refuse the request if what is here and ``coming_bytes`` more exceed the shared buffer (invariant 13)."""
         if self._state.buffered_bytes + coming_bytes > self._state.limits.buffered_max_bytes:
             raise RefusedError(503, "overloaded", "Too many request bytes are waiting here.")
 

@@ -1,0 +1,11 @@
+"""Documents: from received bytes to a checked, canonical receipt. Pure: no input or output after the types are loaded.
+
+``ReceiptTypes.check`` is the whole of it for a caller; the bytes that it is given are never changed.
+"""
+
+from receiptd.documents.catalogue import BUNDLED_ROOT, ReceiptTypes
+from receiptd.documents.errors import DocumentError
+from receiptd.documents.receipt_type import Checked, ReceiptType
+from receiptd.documents.samples import run_samples
+
+__all__ = ["BUNDLED_ROOT", "Checked", "DocumentError", "ReceiptType", "ReceiptTypes", "run_samples"]

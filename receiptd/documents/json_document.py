@@ -1,0 +1,125 @@
+"""JSON: from bytes to a value that holds exactly what was written, or a refusal.
+
+orjson is quick and strict (RFC 8259; no NaN, no lone surrogates), yet it keeps the last of duplicate keys and rounds
+long numbers, both in silence. Two scans at C speed find every document where that may have happened; only those are
+read again by the standard library, which can be told to look.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from decimal import Decimal
+from typing import Any
+
+import orjson
+
+from receiptd.documents.errors import DocumentError
+
+DEPTH_MAX = 64
+_NUMBER_MAX_CHARS = 100
+_BOM = b"\xef\xbb\xbf"
+_CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii"})
+
+_SHAPE = bytes.maketrans(b".123456789E", b"0000000000e")
+_LONG_RUN = b"0" * 16
+_LONG_NUMBER = re.compile(rb"(?:[:,\[]|\A)[ \t\r\n]*-?0{16}")
+_TINY_NUMBER = b"0e-000"
+
+
+def decode_json(body: bytes, charset: str = "") -> Any:
+    """Return the JSON value of ``body``.
+
+    A number that a float cannot hold exactly comes as ``Decimal``, an integer of any size as ``int``; every other
+    number as orjson gives it, where ``repr`` of a float is again what was written (15 digits always survive).
+
+    Raises:
+        DocumentError: 400 (not JSON, not UTF-8, duplicate keys, deeper than 64, a number of over 100 characters or
+            too small for a float) or 415 (a charset other than UTF-8; RFC 8259, section 8.1).
+    """
+    if charset not in _CHARSETS:
+        raise DocumentError(415, "charset-unsupported", "JSON is UTF-8 (RFC 8259, section 8.1); drop the charset")
+    if body.startswith(_BOM):  # a parser may ignore it (section 8.1)
+        body = body[3:]
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise _malformed(body, error) from None
+    if body.count(b"[") + body.count(b"{") > DEPTH_MAX:
+        _refuse_depth(value)
+    if _may_have_duplicates(body, value) or _may_have_lost_digits(body):
+        value = _decode_exactly(body)
+    return value
+
+
+def _may_have_duplicates(body: bytes, value: Any) -> bool:
+    r"""Whether strings got lost between ``body`` and ``value``: a dropped key takes its two quotes with it.
+
+    Written out again, each string has its two quotes and each escaped quote its one, as before; only ``\u0022`` comes
+    back in another form, so a document that has one is suspect too.
+    """
+    return body.count(b'"') != orjson.dumps(value).count(b'"') or b"\\u0022" in body
+
+
+def _may_have_lost_digits(body: bytes) -> bool:
+    """Whether ``body`` may hold a number of 16 digits or more, or one that underflows; digits in strings are many."""
+    shape = body.translate(_SHAPE)
+    return (_LONG_RUN in shape and _LONG_NUMBER.search(shape) is not None) or _TINY_NUMBER in shape
+
+
+def _refuse_depth(value: Any) -> None:
+    level = [value] if type(value) in (dict, list) else []
+    for _ in range(DEPTH_MAX):
+        level = [
+            child
+            for container in level
+            for child in (container.values() if type(container) is dict else container)
+            if type(child) in (dict, list)
+        ]
+        if not level:
+            return
+    raise DocumentError(400, "json-too-deep", f"the document nests deeper than {DEPTH_MAX} levels")
+
+
+def _decode_exactly(body: bytes) -> Any:
+    # orjson has vouched for the syntax and the depth is bounded, so this neither recurses far nor accepts more.
+    return json.loads(body, object_pairs_hook=_unique, parse_float=_exact_number, parse_int=_exact_integer)
+
+
+def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    value = dict(pairs)
+    if len(value) != len(pairs):
+        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
+        raise DocumentError(400, "json-duplicate-key", f"the key {twice[:100]!r} occurs twice in one object")
+    return value
+
+
+def _exact_integer(text: str) -> int:
+    _refuse_length(text)
+    return int(text)
+
+
+def _exact_number(text: str) -> float | Decimal:
+    _refuse_length(text)
+    number = float(text)
+    mantissa = text.lower().partition("e")[0]
+    if number == 0.0 and mantissa.strip("-0."):
+        raise DocumentError(400, "json-number", "a number is too small to be held; write it with a larger exponent")
+    exact = Decimal(text)
+    return number if Decimal(repr(number)) == exact else exact
+
+
+def _refuse_length(number: str) -> None:
+    if len(number) > _NUMBER_MAX_CHARS:
+        raise DocumentError(400, "json-number", f"a number is longer than {_NUMBER_MAX_CHARS} characters")
+
+
+def _malformed(body: bytes, error: orjson.JSONDecodeError) -> DocumentError:
+    if not body.strip():
+        return DocumentError(400, "document-empty", "the document is empty")
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in body[:4]:
+        return DocumentError(400, "encoding-unsupported", "JSON is UTF-8 (RFC 8259, section 8.1), and this is not")
+    if "depth limit" in error.msg:
+        return DocumentError(400, "json-too-deep", f"the document nests deeper than {DEPTH_MAX} levels")
+    return DocumentError(400, "json-malformed", error.msg, f"line {error.lineno}, column {error.colno}")
