@@ -140,8 +140,11 @@ class Daemon:
         )
         self._observe(registry)
 
-    async def run(self) -> int:
-        """Serve until a signal or a fault; return the exit status: 0 after a signal, 1 after a fault."""
+    async def run(self, announce: Callable[[str], None]) -> int:
+        """Serve until a signal or a fault; return the exit status: 0 after a signal, 1 after a fault.
+
+        ``announce`` is told the listener's URL once requests are answered.
+        """
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._supervisor.stopping.set)
@@ -153,6 +156,7 @@ class Daemon:
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
         host, port = self._listener.getsockname()[:2]
+        announce(f"http://{host}:{port}")
         _log.info(
             "ready", extra={"url": f"http://{host}:{port}", "registrars": sorted(self._lanes), "pid": os.getpid()}
         )
@@ -296,7 +300,7 @@ def load_types(settings: ReceiptTypeSettings, registrars: set[str] | frozenset[s
 
 
 async def serve(configuration: Configuration, *, announce: Callable[[str], None] = lambda _: None) -> int:
-    """Run the daemon; return its exit status. ``announce`` is told the listener's URL once it is bound.
+    """Run the daemon; return its exit status. ``announce`` is told the listener's URL once requests are answered.
 
     Raises:
         ConfigurationError: the address is taken, the store is in use, or a receipt type does not load.
@@ -311,9 +315,7 @@ async def serve(configuration: Configuration, *, announce: Callable[[str], None]
         await store.close()
         listener.close()
         raise
-    host, port = listener.getsockname()[:2]
-    announce(f"http://{host}:{port}")
-    return await daemon.run()
+    return await daemon.run(announce)
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -28,6 +28,8 @@ from receiptd.domain.contract import Contract
 from receiptd.domain.signatures import new_secret
 from receiptd.runtime.clock import SystemClock
 
+sys.path.append(str(Path(__file__).parent))  # the suite's own module: acceptance_tools
+
 
 @dataclass(frozen=True)
 class Credentials:

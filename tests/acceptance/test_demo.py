@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -17,14 +18,14 @@ from receiptd.cli.demo.documents import postings
 from receiptd.cli.demo.processes import environment
 
 
-def _demo(*arguments: str) -> subprocess.Popen[str]:
+def _demo(directory: Path, *arguments: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "receiptd", "demo", "--port", "0", *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment(),
+        env=environment({"TMPDIR": str(directory)}),
     )
 
 
@@ -40,8 +41,8 @@ def _gone(pid: int) -> bool:
     return False
 
 
-def test_the_demo_posts_all_kinds_and_its_books_balance():
-    demo = _demo("--exit")
+def test_the_demo_posts_all_kinds_and_its_books_balance(tmp_path: Path):
+    demo = _demo(tmp_path, "--exit")
     out, err = demo.communicate(timeout=120)
     assert demo.returncode == 0, out + err
     totals = json.loads(out.splitlines()[-1])
@@ -54,28 +55,30 @@ def test_the_demo_posts_all_kinds_and_its_books_balance():
     assert totals["processing"] == totals["lost"] == 0
     for shown in ("retail-receipt grocery", "windows-1251", "prro-check", "entity bomb", "rule:total-equals-lines"):
         assert shown in out
-    assert all(_gone(pid) for pid in _processes(out).values())
+    processes = _processes(out)
+    assert set(processes) == {"daemon", "registrars"}
+    assert all(_gone(pid) for pid in processes.values())
 
 
 @pytest.fixture
-def begun() -> Iterator[Callable[[], tuple[subprocess.Popen[str], dict[str, int]]]]:
+def begun(tmp_path: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str], dict[str, int]]]]:
     """Start a demo and read its output up to its first postings."""
     started: list[subprocess.Popen[str]] = []
 
     def begin() -> tuple[subprocess.Popen[str], dict[str, int]]:
-        demo = _demo()
+        demo = _demo(tmp_path)
         started.append(demo)
         lines = []
         for line in demo.stdout:
             lines.append(line)
             if line.startswith("posting"):
-                break
-        return demo, _processes("".join(lines))
+                return demo, _processes("".join(lines))
+        raise AssertionError(f"it ended early:\n{''.join(lines)}{demo.stderr.read()}")
 
     yield begin
     for demo in started:
-        demo.kill()
-        demo.communicate()
+        demo.terminate()
+        demo.communicate(timeout=40)
 
 
 def test_ctrl_c_ends_every_process(begun):

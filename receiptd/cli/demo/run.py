@@ -9,7 +9,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Awaitable, Coroutine
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -134,16 +134,13 @@ async def _course(stage: Stage) -> dict[str, int]:
     print(f"posting {len(outcomes)} documents:", flush=True)
     verified = stage.endpoint.verified
     progress = Progress(len(outcomes))
-    work = asyncio.ensure_future(_post_all(stage, outcomes))
+    work = asyncio.create_task(_post_and_follow(stage, outcomes))
     try:
         while not work.done():
             progress.show(outcomes, verified)
-            _require_running(stage)
             await asyncio.wait({work}, timeout=_SHOW_EVERY_S)
+            _require_running(stage)
         work.result()
-        ended = {outcome.receipt_id for outcome in outcomes if outcome.accepted and outcome.ended}
-        await _while_showing(progress, outcomes, stage, stage.endpoint.wait_for(ended, _WEBHOOKS_WITHIN_S))
-        await _read_again(stage, outcomes)
     finally:
         work.cancel()
     progress.show(outcomes, verified, final=True)
@@ -154,15 +151,14 @@ async def _course(stage: Stage) -> dict[str, int]:
     return totals
 
 
-async def _while_showing(progress: Progress, outcomes: list[Outcome], stage: Stage, work: Awaitable[bool]) -> None:
-    task = asyncio.ensure_future(work)
-    try:
-        while not task.done():
-            progress.show(outcomes, stage.endpoint.verified)
-            _require_running(stage)
-            await asyncio.wait({task}, timeout=_SHOW_EVERY_S)
-    finally:
-        task.cancel()
+async def _post_and_follow(stage: Stage, outcomes: list[Outcome]) -> None:
+    """Post everything, wait for every end and every webhook."""
+    await _post_all(stage, outcomes)
+    ended = {outcome.receipt_id for outcome in outcomes if outcome.accepted and outcome.ended}
+    await stage.endpoint.wait_for(ended, _WEBHOOKS_WITHIN_S)
+    for outcome in outcomes:  # once more: what one registrar refused has ended while the other still decides
+        if outcome.accepted:
+            outcome.receipt = await stage.client.status(outcome.receipt_id)
 
 
 async def _post_all(stage: Stage, outcomes: list[Outcome]) -> None:
@@ -206,18 +202,12 @@ async def _post(stage: Stage, outcome: Outcome) -> None:
         except aiohttp.ClientError as error:
             if not tries_left:
                 raise ReceiptdError(f"{posting.title}: no answer to the POST: {error}") from error
+            await asyncio.sleep(_ASK_AGAIN_S)
             continue
         outcome.replayed = headers.get("idempotent-replayed") == "true"
         outcome.answer = answer
         outcome.answered = status
         return
-
-
-async def _read_again(stage: Stage, outcomes: list[Outcome]) -> None:
-    """Read the receipts once more: one that a registrar refused has ended while the other still decides."""
-    for outcome in outcomes:
-        if outcome.accepted:
-            outcome.receipt = await stage.client.status(outcome.receipt_id)
 
 
 async def _serve_on(stage: Stage) -> None:
