@@ -50,8 +50,8 @@ class Ledger(Protocol):
 
         A change that was done has its own receipt (the same object) in its place. One whose expected version does not
         hold is left undone, with its messages: its place holds the receipt that stands there instead, or None when
-        there is none. When this returns, everything is fsync'd or acknowledged (invariant 1). A receipt and its messages
-        become durable together, or the messages first (invariant 11). At most one change per receipt in a call.
+        there is none. When this returns, everything is fsync'd or acknowledged (invariant 1). A receipt and its
+        messages become durable together, or the messages first (invariant 11). At most one change per receipt a call.
 
         Raises:
             StorageError: nothing is promised for any change of the call; some may still have become durable.

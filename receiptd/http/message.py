@@ -30,7 +30,7 @@ class Request:
 class Response:
     """One HTTP response. The server adds Date, Content-Length and Connection; ``headers`` holds the rest.
 
-    ``headers`` is a ready block of ``Name: value\\r\\n`` lines, so that a frequent answer is built once. ``close`` ends
+    ``headers`` is a ready block of lines, each with its CRLF, so that a frequent answer is built once. ``close`` ends
     the connection after it.
     """
 

@@ -7,11 +7,11 @@ a Content-Length is counted here, so that a request never takes a byte of the on
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import httptools
 
+from receiptd.http.chunked import BLANK_LINE, ChunkedBody, feed_llhttp
 from receiptd.http.message import Request
 from receiptd.http.state import ServerLimits
 from receiptd.http.syntax import (
@@ -25,7 +25,6 @@ from receiptd.http.syntax import (
     target_too_long,
 )
 
-_BLANK_LINE = re.compile(rb"\r\n\r\n")  # on a head of 1 kB a third faster than bytes.find
 _LENGTH_DIGITS_MAX = 19
 _REQUEST_LINE_REST_BYTES = 32
 """The method and the version beside the target, generously."""
@@ -94,17 +93,17 @@ class RequestParser:
         known = self._head
         if known:
             overlap = known[-3:]
-            blank_line = _BLANK_LINE.search(overlap + data[start:])
+            blank_line = BLANK_LINE.search(overlap + data[start:])
             end = start + blank_line.end() - len(overlap) if blank_line else len(data)
         else:
             self._llhttp = httptools.HttpRequestParser(None)
-            blank_line = _BLANK_LINE.search(data, start)
+            blank_line = BLANK_LINE.search(data, start)
             end = blank_line.end() if blank_line else len(data)
         piece = data[start:end]
         self._head = head = known + piece if known else piece
         if len(head) > self._limits.head_max_bytes:
             raise self._oversized(head)
-        _feed(self._llhttp, piece)
+        feed_llhttp(self._llhttp, piece)
         if blank_line:
             self._interpret(head)
         return end
@@ -190,8 +189,8 @@ class RequestParser:
         if length is None:
             assert self._chunks is not None
             end = self._chunks.feed(data, start)
-            if self._chunks.complete:
-                self._finish(bytes(self._chunks.body))
+            if (body := self._chunks.body) is not None:
+                self._finish(body)
             return end
         part = self._part
         if part is None:
@@ -211,75 +210,3 @@ class RequestParser:
         assert self.request is not None
         self.request.body = body
         self.complete = True
-
-
-class ChunkedBody:
-    """Decodes one chunked body (RFC 9112, section 7.1). Trailers are ignored, as RFC 9110, section 6.5.1, allows."""
-
-    __slots__ = ("_body_max_bytes", "_llhttp", "_raw_left_bytes", "_refusal", "_tail", "body", "complete")
-
-    def __init__(self, head: bytes, limits: ServerLimits) -> None:
-        self.body = bytearray()
-        self.complete = False
-        self._body_max_bytes = limits.body_max_bytes
-        # Chunk headers, extensions and trailers are paid from this, so that they cannot go on for ever.
-        self._raw_left_bytes = 2 * limits.body_max_bytes + limits.head_max_bytes
-        self._tail = b""
-        self._refusal: RefusedError | None = None
-        self._llhttp = httptools.HttpRequestParser(self)
-        _feed(self._llhttp, head)
-
-    def feed(self, data: bytes, start: int) -> int:
-        """Take bytes up to the end of the body; return the position behind them.
-
-        Raises:
-            RefusedError: the chunks are malformed or too many, or the body is too large.
-        """
-        # llhttp does not tell where a message ended, but a chunked one always ends with a blank line: fed up to one
-        # blank line after the other, it never gets a byte of the next request.
-        tail = self._tail
-        straddling = _BLANK_LINE.search(tail + data[start : start + 3])
-        end = start + straddling.end() - len(tail) if straddling else start
-        position = start
-        while position < len(data) and not self.complete:
-            if end <= position:
-                blank_line = _BLANK_LINE.search(data, position)
-                end = blank_line.end() if blank_line else len(data)
-            self._raw_left_bytes -= end - position
-            if self._raw_left_bytes < 0:
-                raise body_too_large()
-            try:
-                _feed(self._llhttp, data[position:end])
-            except RefusedError as error:
-                raise self._refusal or error from None
-            position = end
-        self._tail = (tail + data[start:position])[-3:]
-        return position
-
-    def on_body(self, data: bytes) -> None:
-        """Take a piece of the body (called by llhttp)."""
-        if len(self.body) + len(data) > self._body_max_bytes:
-            self._refusal = body_too_large()
-            raise self._refusal
-        self.body += data
-
-    def on_message_complete(self) -> None:
-        """Note the end of the body (called by llhttp)."""
-        self.complete = True
-
-
-def _feed(llhttp: Any, piece: bytes) -> None:
-    """Feed llhttp, and translate what it raises.
-
-    Raises:
-        RefusedError: the piece is malformed.
-    """
-    try:
-        llhttp.feed_data(piece)
-    except httptools.HttpParserUpgrade:
-        # Raised at the end of a head that offers another protocol. The offer is ignored (RFC 9110, section 7.8);
-        # llhttp's change of mode has no effect, as it never sees a counted body, and a chunked one is refused.
-        pass
-    except httptools.HttpParserError:
-        # The parser's own error is dropped, and with it whatever it may quote.
-        raise bad_request("The request is not well-formed HTTP/1.1.") from None

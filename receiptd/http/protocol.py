@@ -10,8 +10,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import math
-from enum import Enum, auto
 from http import HTTPStatus
+from typing import Literal, TypeAlias
 
 from receiptd.http.encoding import CLOSE, CONTINUE, KEEP_ALIVE
 from receiptd.http.message import Request, Response
@@ -22,19 +22,16 @@ from receiptd.http.syntax import RefusedError
 logger = logging.getLogger("receiptd.http")
 
 
-class Phase(Enum):
-    """What the connection waits for."""
+Phase: TypeAlias = Literal["head", "body", "handler", "flush", "linger", "closed"]
+"""What a connection waits for:
 
-    HEAD = auto()
-    """The head of a request, or its first byte."""
-    BODY = auto()
-    HANDLER = auto()
-    FLUSH = auto()
-    """The peer, who leaves an answer unread."""
-    LINGER = auto()
-    """The peer's close; what it still sends is discarded, so that it sees the answer (RFC 9112, section 9.6)."""
-    CLOSED = auto()
-    """The transport's own end."""
+- ``head``: the head of a request, or its first byte; ``body``: the rest of it;
+- ``handler``: the application's answer; ``flush``: a peer that leaves its answer unread;
+- ``linger``: the peer's close; what it still sends is discarded, so that it sees the answer (RFC 9112, section 9.6);
+- ``closed``: the transport's own end.
+
+Words and no Enum: reading a member of one costs 0.1 us in Python 3.11, six times a request.
+"""
 
 
 class Connection(asyncio.Protocol):
@@ -64,7 +61,7 @@ class Connection(asyncio.Protocol):
 
     def __init__(self, state: ServerState) -> None:
         self._state = state
-        self._phase = Phase.HEAD
+        self._phase: Phase = "head"
         self.deadline = math.inf
         self._held = b""
         self._held_from = 0
@@ -100,14 +97,14 @@ class Connection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take what the peer sent; keep it for later while a request is in hand."""
         phase = self._phase
-        if phase is Phase.LINGER:
+        if phase == "linger":
             self._discarded_bytes += len(data)
             if self._discarded_bytes > self._state.limits.linger_max_bytes:
                 self._close()
-        elif phase is not Phase.CLOSED:
+        elif phase != "closed":
             self._buffered_bytes += len(data)
             self._state.buffered_bytes += len(data)
-            if phase is Phase.HEAD or phase is Phase.BODY:
+            if phase in {"head", "body"}:
                 self._consume(data, 0)
             else:
                 self._hold(self._held[self._held_from :] + data, 0)
@@ -115,16 +112,16 @@ class Connection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """Note that the peer has sent its last byte; it may still read, so what is in hand is answered."""
         self._eof = True
-        if self._phase is Phase.HEAD or self._phase is Phase.BODY:
+        if self._phase in {"head", "body"}:
             self._end_requests()
-        elif self._phase is Phase.LINGER:
+        elif self._phase == "linger":
             self._close()
         return True
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - any reason is the peer's good right
         """Forget the connection; a running handler goes on, for its work is durable, and its answer is dropped."""
         self._lost = True
-        self._phase = Phase.CLOSED
+        self._phase = "closed"
         self.deadline = math.inf
         if self._task is None:
             self._forget()
@@ -136,7 +133,7 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """Go on once the peer has read enough."""
         self._writing_paused = False
-        if self._phase is Phase.FLUSH:
+        if self._phase == "flush":
             self._answered()
 
     # Called by the server
@@ -144,9 +141,9 @@ class Connection(asyncio.Protocol):
     def expire(self) -> None:
         """End what has waited past ``deadline``."""
         phase = self._phase
-        if phase is Phase.BODY or (phase is Phase.HEAD and self._parser.head_bytes):
+        if phase == "body" or (phase == "head" and self._parser.head_bytes):
             self._refuse(RefusedError(408, "request-timeout", "The request took too long to arrive."))
-        elif phase is Phase.HEAD or phase is Phase.LINGER:
+        elif phase in {"head", "linger"}:
             self._close()
         else:
             self._transport.abort()
@@ -154,7 +151,7 @@ class Connection(asyncio.Protocol):
     def drain(self) -> None:
         """Close at once when idle; otherwise answer the request that has begun, and close then."""
         self._closing = True
-        if self._phase is Phase.HEAD and not self._parser.head_bytes:
+        if self._phase == "head" and not self._parser.head_bytes:
             self._close()
 
     def abort(self) -> asyncio.Task[None] | None:
@@ -172,9 +169,9 @@ class Connection(asyncio.Protocol):
         parser = self._parser
         try:
             while position < len(data):
-                if self._phase is Phase.HEAD:
+                if self._phase == "head":
                     position = self._take_head(data, position)
-                elif self._phase is Phase.BODY:
+                elif self._phase == "body":
                     self._check_room(0)
                     position = parser.feed_body(data, position)
                     if parser.complete:
@@ -184,7 +181,7 @@ class Connection(asyncio.Protocol):
         except RefusedError as error:
             self._refuse(error)
         else:
-            if position < len(data) and self._phase is Phase.HANDLER:
+            if position < len(data) and self._phase == "handler":
                 self._hold(data, position)
 
     def _take_head(self, data: bytes, start: int) -> int:
@@ -214,14 +211,14 @@ class Connection(asyncio.Protocol):
         if parser.complete:
             self._start_handler()
         else:
-            self._phase = Phase.BODY
+            self._phase = "body"
             self._expect_within(state.limits.body_timeout_s)
         return position
 
     def _start_handler(self) -> None:
         request = self._parser.request
         assert request is not None
-        self._phase = Phase.HANDLER
+        self._phase = "handler"
         self.deadline = math.inf
         self._state.stats.requests += 1
         self._task = self._state.loop.create_task(self._serve(request))
@@ -252,12 +249,12 @@ class Connection(asyncio.Protocol):
             self._hang_up()
             return
         self._release()
-        self._phase = Phase.HEAD
+        self._phase = "head"
         self._expect_within(self._state.limits.idle_timeout_s)
         if self._held:
             data, self._held = self._held, b""
             self._consume(data, self._held_from)
-        if self._phase is Phase.HEAD or self._phase is Phase.BODY:
+        if self._phase in {"head", "body"}:
             if self._eof:
                 self._end_requests()
             elif self._reading_paused:
@@ -307,7 +304,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(answer)
         if self._writing_paused:
             limits = self._state.limits
-            self._phase = Phase.FLUSH
+            self._phase = "flush"
             self._expect_within(limits.write_timeout_s + len(answer) / limits.write_rate_min_bytes_s)
         else:
             self._answered()
@@ -322,7 +319,7 @@ class Connection(asyncio.Protocol):
             return
         self._held = b""
         self._release()
-        self._phase = Phase.LINGER
+        self._phase = "linger"
         self._expect_within(self._state.limits.linger_timeout_s)
         try:
             self._transport.write_eof()
@@ -336,7 +333,7 @@ class Connection(asyncio.Protocol):
         """Close once what is written has been sent; the transport says when that is done."""
         self._held = b""
         self._release()
-        self._phase = Phase.CLOSED
+        self._phase = "closed"
         self._expect_within(self._state.limits.write_timeout_s)
         self._transport.close()
 

@@ -132,7 +132,7 @@ async def outbound(policy: AddressPolicy = OPERATOR, **options: Any) -> AsyncIte
 
 async def until(condition: Callable[[], bool]) -> None:
     async with asyncio.timeout(3):
-        while not condition():  # noqa: ASYNC110 - the condition is another's state, without an event
+        while not condition():
             await asyncio.sleep(0.005)
 
 

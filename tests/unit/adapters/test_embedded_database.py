@@ -59,7 +59,7 @@ async def test_writes_that_come_during_a_commit_share_the_next(database):
     begun = []
     database._writer.set_trace_callback(lambda sql: begun.append(sql) if sql.startswith("BEGIN") else None)
     first = asyncio.create_task(database.write(put("first")))
-    while not begun:  # noqa: ASYNC110 - the moment between two steps of the loop
+    while not begun:
         await asyncio.sleep(0)
     assert not first.done()
     await asyncio.gather(first, *(database.write(put(f"n{n}")) for n in range(20)))

@@ -10,6 +10,7 @@ import contextlib
 import re
 from dataclasses import dataclass, field
 from types import SimpleNamespace
+from typing import ClassVar
 from urllib.parse import unquote
 
 import jsonschema
@@ -109,7 +110,7 @@ class MemoryContracts:
 class Tokens:
     """A token is ``<client>:<scopes>``, with ``rw``, ``r`` or ``w`` for the scopes."""
 
-    SCOPES = {"r": "receipts/read", "w": "receipts/write"}
+    SCOPES: ClassVar = {"r": "receipts/read", "w": "receipts/write"}
 
     async def verify(self, token):
         client_id, colon, letters = token.partition(":")
@@ -161,7 +162,7 @@ class Face:
         self.writer = Writer(self.ledger, clock, writer_settings, RecoverySettings())
         self.watch = Watch(self.ledger, self.settings.waiters_max)
         self.writer.listen(self.watch.committed)
-        self.intake = Intake(Types(), self.writer, self.ledger, clock, self.settings.in_flight_max)
+        self.intake = Intake(Types(), self.writer, clock, self.settings.in_flight_max)
         registrar = RegistrarSettings(id="tax", url="http://tax", callback={"secrets": (CALLBACK_SECRET,)})
         self.api = Api(
             intake=self.intake,

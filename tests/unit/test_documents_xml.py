@@ -1,0 +1,174 @@
+"""XML decoding: encodings, refusals, and a memory that stays flat."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from lxml import etree
+
+from receiptd.documents import DocumentError
+from receiptd.documents import xml_document as module
+from receiptd.documents.xml_document import MARKUP_MAX, SIBLINGS_MAX, decode_xml
+
+
+def refusal(body: bytes, charset: str = "") -> DocumentError:
+    with pytest.raises(DocumentError) as caught:
+        decode_xml(body, charset)
+    return caught.value
+
+
+def declared(encoding: str, text: str = "Ґедзь") -> str:
+    return f'<?xml version="1.0" encoding="{encoding}"?><a>{text}</a>'
+
+
+@pytest.mark.parametrize(
+    ("body", "charset"),
+    [
+        ("<a>Ґедзь</a>".encode(), ""),
+        (declared("UTF-8").encode(), ""),
+        ("\ufeff".encode() + declared("windows-1251").encode(), "windows-1251"),
+        (declared("windows-1251").encode("cp1251"), ""),
+        (declared("WINDOWS-1251").encode("cp1251"), ""),
+        (declared("utf-8").encode("cp1251"), "windows-1251"),
+        (declared("windows-1251").encode(), "utf-8"),
+        (declared("koi8-u").encode("koi8-u"), ""),
+        (declared("UTF-16").encode("utf-16"), ""),
+        (declared("UTF-16").encode("utf-16-le"), ""),
+        (declared("UTF-16").encode("utf-16-be"), ""),
+        (b"\xfe\xff" + declared("UTF-16").encode("utf-16-be"), "utf-8"),
+        ("<a>Ґедзь</a>".encode("utf-16-be"), "utf-16"),
+        ("<a>Ґедзь</a>".encode("utf-16-le"), "utf-16le"),
+        (declared("UTF-16").encode(), ""),
+    ],
+)
+def test_encodings_by_mark_then_charset_then_declaration(body, charset):
+    assert decode_xml(body, charset).text == "Ґедзь"
+
+
+def test_every_encoding_of_the_list_is_known_to_the_parser():
+    for name in module._ENCODINGS:
+        assert decode_xml("<a>x</a>".encode(name), name).text == "x"
+
+
+@pytest.mark.parametrize(
+    ("encoding", "text"), [("windows-1252", "Größe €"), ("iso-8859-15", "Größe €"), ("iso-8859-5", "Жук")]
+)
+def test_western_and_iso_encodings(encoding, text):
+    assert decode_xml(declared(encoding, text).encode(encoding)).text == text
+
+
+@pytest.mark.parametrize("name", ["utf-7", "cp037", "x-unknown", "shift_jis", "utf-32", "../../etc/passwd"])
+def test_other_encodings_are_refused(name):
+    assert refusal(b"<a/>", name).code == "encoding-unsupported"
+
+
+def test_utf_7_cannot_hide_a_doctype():
+    body = b'<?xml version="1.0" encoding="UTF-7"?>' + "<!DOCTYPE a><a/>".encode("utf-7")
+    assert refusal(body).code == "encoding-unsupported"
+
+
+@pytest.mark.parametrize(
+    "prolog",
+    [
+        "<!DOCTYPE a>",
+        "<!-- x --><?pi?><!DOCTYPE a SYSTEM 'file:///etc/passwd'>",
+        "<!DOCTYPE a [<!ENTITY % p SYSTEM 'file:///etc/passwd'>%p;]>",
+        "<!DOCTYPE a [<!ENTITY x SYSTEM 'http://127.0.0.1:9/'>]>",
+        "<!DOCTYPE a [<!ENTITY x 'y'>]>",
+    ],
+)
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-16-be", "utf-16-le", "cp1251", "koi8-u"])
+def test_any_doctype_is_refused(prolog, encoding):
+    charset = "" if encoding.startswith("utf-16") else encoding
+    error = refusal(f"{prolog}<a>&x;</a>".encode(encoding), charset)
+    assert (error.status, error.code) == (400, "doctype-forbidden")
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<a>",
+        b"<a><b></a>",
+        b"<a/><a/>",
+        b"<a>\x00</a>",
+        b"<a>&#0;</a>",
+        b"<a>&nbsp;</a>",
+        b"<p:a/>",
+        b'<a b="1" b="2"/>',
+        b"<a>\xff</a>",
+        b"<a>\xed\xa0\x80</a>",
+        b"just text",
+        b"<!doctype a><a/>",
+        "<a>".encode("utf-16") + b"\x00",
+        "<a>".encode("utf-16-le") + b"\x00\xd8" + "</a>".encode("utf-16-le"),
+    ],
+)
+def test_what_is_not_well_formed_is_refused(body):
+    error = refusal(body)
+    assert (error.status, error.code) == (400, "xml-malformed")
+
+
+def test_an_empty_document_is_named_so():
+    assert refusal(b"  ").code == "document-empty"
+
+
+def test_a_refusal_names_the_place_and_no_content():
+    error = refusal(b"<a>\n<secret-free>4111 1111</a>")
+    assert error.where.startswith("line 2")
+    assert "4111" not in error.detail
+    assert len(refusal(b"<" + b"n" * 5000 + b"></m>").detail) <= 300
+
+
+def test_text_around_comments_and_cdata_is_one_text():
+    assert decode_xml(b"<a>1<!-- x -->2<?y?>.<![CDATA[5]]>0</a>").text == "12.50"
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"<a>" * 257 + b"</a>" * 257,
+        b"<a>" + b"<b/>" * MARKUP_MAX + b"</a>",
+        b"<a " + b" ".join(b'b%d="1"' % i for i in range(MARKUP_MAX + 1)) + b"/>",
+        b"<a>" + b"<b/>" * (SIBLINGS_MAX + 1) + b"</a>",
+    ],
+)
+def test_bounds(body):
+    assert refusal(body).code == "document-too-complex"
+
+
+def test_many_elements_under_many_parents_are_taken():
+    assert len(decode_xml(b"<a>" + (b"<b>" + b"<c/>" * 90 + b"</b>") * 100 + b"</a>")) == 100
+
+
+def resident_mib() -> float:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * 4 / 1024
+
+
+def test_names_that_never_come_again_do_not_fill_the_memory():
+    """Invariant 13: lxml keeps every name that a thread parsed; without renewal this grows by 60 MiB."""
+
+    def feed(start: int, documents: int) -> None:
+        for document in range(start, start + documents):
+            names = b"".join(b"<n%011d-%04d/>" % (document, i) for i in range(1900))
+            decode_xml(b"<r>" + names + b"</r>")
+
+    feed(0, 200)
+    before = resident_mib()
+    feed(200, 600)
+    assert resident_mib() - before < 20
+
+
+def test_trees_outlive_the_renewal_of_names(monkeypatch):
+    monkeypatch.setattr(module._Parsers, "RENEWED_AFTER_BYTES", 200)
+    schema = etree.XMLSchema(
+        etree.fromstring(
+            '<x:schema xmlns:x="http://www.w3.org/2001/XMLSchema"><x:element name="kept" type="x:string"/></x:schema>'
+        )
+    )
+    find = etree.XPath("string(/kept)")
+    kept = decode_xml(b"<kept>text</kept>")
+    for i in range(100):
+        decode_xml(b"<other%d/>" % i * 1)
+    assert (kept.tag, find(kept), schema.validate(kept)) == ("kept", "text", True)
+    assert find(decode_xml(b"<kept>again</kept>")) == "again"
