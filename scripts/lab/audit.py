@@ -9,6 +9,7 @@ from urllib.parse import urlencode
 
 from lab.client import Session, content
 from lab.customers import read_status
+from lab.history import LOST, Read
 from lab.recorder import Recorder
 from lab.site import SiteError
 from lab.weather import World
@@ -19,6 +20,7 @@ _AT_ONCE = 32
 _SAMPLE = 400
 _PAGE = 2_000
 _TRIES = 20
+_PAUSE_S = 0.5
 
 
 async def complete(recorder: Recorder, sessions: Sequence[Session], world: World, rng: random.Random) -> None:
@@ -33,7 +35,7 @@ async def complete(recorder: Recorder, sessions: Sequence[Session], world: World
 
     async def final(receipt_id: str, client: str) -> None:
         async with gate:
-            history.finals[receipt_id] = await read_status(by_client[client], receipt_id)
+            history.finals[receipt_id] = await _at_rest(by_client[client], receipt_id)
 
     async def document(receipt_id: str, client: str) -> None:
         async with gate:
@@ -47,6 +49,16 @@ async def complete(recorder: Recorder, sessions: Sequence[Session], world: World
         history.listed[session.client.client_id] = await _listed(session)
     history.effects = await world.effects()
     history.hooks = await world.hooks()
+
+
+async def _at_rest(session: Session, receipt_id: str) -> Read:
+    """Read a status, again for a while if the last restart left something to do: a webhook to send once more."""
+    for _ in range(_TRIES):
+        read = await read_status(session, receipt_id)
+        if read.status not in {LOST, 503} and (read.at_rest or not read.terminal):
+            break
+        await asyncio.sleep(_PAUSE_S)
+    return read
 
 
 async def _listed(session: Session) -> dict[str, str]:
@@ -71,5 +83,5 @@ async def _patiently(session: Session, path: str) -> HttpReply:
             return reply
         if reply is not None and reply.status not in {429, 503}:
             break
-        await asyncio.sleep(1.0)
+        await asyncio.sleep(_PAUSE_S)
     raise SiteError(f"no list: {'lost' if reply is None else (reply.status, reply.body[:500])}")

@@ -21,7 +21,7 @@ from lab import documents
 from lab.children import Child, free_ports
 from lab.client import Session, wait_ready
 from lab.peers import Peers, Target
-from lab.site import Site
+from lab.site import Site, SiteError
 from lab.slices import Meter, Plan, report, table
 
 _CLIENT = "bench"
@@ -99,6 +99,10 @@ def main() -> None:
     site = Site(settings={}, registrar=_REGISTRAR)
     try:
         result = uvloop.run(run(arguments, site))
+    except SiteError as error:
+        sys.exit(f"bench: {error}")
+    except KeyboardInterrupt:
+        sys.exit(130)
     finally:
         site.remove()
     if not arguments.json:

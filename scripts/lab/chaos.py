@@ -28,11 +28,12 @@ from lab.checker import Verdict, check
 from lab.children import Child
 from lab.client import Session, outbound, wait_ready
 from lab.customers import Customers, Watchers
+from lab.figures import quantile
 from lab.history import History
 from lab.index import Kind
 from lab.patience import until
 from lab.recorder import Recorder
-from lab.site import REGISTRARS, Client, Site
+from lab.site import REGISTRARS, Client, Site, SiteError
 from lab.weather import CALM, World, forecast
 from receiptd.runtime.crash import POINTS
 
@@ -222,11 +223,6 @@ def _say(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
-def _quantile(values: list[float], share: float) -> float:
-    ordered = sorted(values)
-    return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else 0.0
-
-
 def report(verdict: Verdict, recorder: Recorder, tally: Tally) -> dict[str, Any]:
     """Return the run's result."""
     recoveries = tally.recoveries_s
@@ -238,10 +234,10 @@ def report(verdict: Verdict, recorder: Recorder, tally: Tally) -> dict[str, Any]
         "lost": verdict.count(Kind.LOST),
         "duplicate_effects": verdict.count(Kind.DUPLICATE),
         "unexpected": verdict.count(Kind.UNEXPECTED),
-        "recovery_p99_s": round(_quantile(recoveries, 0.99), 2),
+        "recovery_p99_s": round(quantile(recoveries, 0.99), 2),
         "balanced": verdict.balanced,
-        "recovery_p50_s": round(_quantile(recoveries, 0.5), 2),
-        "ready_p50_s": round(_quantile(tally.ready_s, 0.5), 2),
+        "recovery_p50_s": round(quantile(recoveries, 0.5), 2),
+        "ready_p50_s": round(quantile(tally.ready_s, 0.5), 2),
         "lost_answers": recorder.lost_answers,
         "posts": len(recorder.history.posts),
         "reads": len(recorder.history.reads),
@@ -267,9 +263,9 @@ async def _main(arguments: argparse.Namespace, site: Site) -> int:
     trial = Trial(arguments, site)
     try:
         verdict, recorder = await trial.run()
-    except BaseException:
-        _say(trial.tails())
-        raise
+    except (SiteError, DaemonDiedError) as error:
+        _say(f"{trial.tails()}\n{error}")
+        return 1
     finally:
         trial.stop()
     result = report(verdict, recorder, trial.tally)

@@ -42,9 +42,16 @@ class Child:
         self.name = name
         self.log = folder / f"{name}.log"
         self.started_at = time.time()
+        # In a session of its own: an interrupt from the keyboard is the run's to act on, in its order.
         with self.log.open("ab") as sink:
             self._process = subprocess.Popen(
-                arguments, env=dict(environment), cwd=folder, stdin=subprocess.DEVNULL, stdout=sink, stderr=sink
+                arguments,
+                env=dict(environment),
+                cwd=folder,
+                stdin=subprocess.DEVNULL,
+                stdout=sink,
+                stderr=sink,
+                start_new_session=True,
             )
         if cpu is not None:
             os.sched_setaffinity(self._process.pid, {cpu})

@@ -75,6 +75,7 @@ class Read:
     state: str = ""
     registrations: Mapping[str, str] = field(default_factory=dict)
     delivery: str = ""
+    """Where its webhook stands; empty when none is owed."""
 
     @property
     def terminal(self) -> bool:
@@ -85,6 +86,11 @@ class Read:
     def settled(self) -> bool:
         """Whether it showed nothing left to do for any registrar."""
         return self.terminal and all(s in {"REGISTERED", "REJECTED"} for s in self.registrations.values())
+
+    @property
+    def at_rest(self) -> bool:
+        """Whether it showed nothing left to do at all."""
+        return self.settled and self.delivery != "OWED"
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,8 +54,7 @@ class Recorder:
         receipt = self.outstanding.get(read.receipt_id)
         if receipt is not None and read.terminal:
             receipt.ended = True
-            owed = read.client in self.history.hooked and read.delivery == "OWED"
-            if read.settled and not owed:
+            if read.at_rest:
                 del self.outstanding[read.receipt_id]
 
     def unfinished(self, receipt_ids: Iterable[str] | None = None) -> list[str]:

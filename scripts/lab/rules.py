@@ -234,6 +234,9 @@ def webhooks_arrive(history: History, index: Index) -> Iterator[Violation]:
             yield Violation(Kind.UNEXPECTED, 10, receipt_id, f"ended {final.state}, and {what}")
         elif hook.types != (_EVENTS[final.state],) or hook.states != (final.state,):
             yield Violation(Kind.UNEXPECTED, 10, receipt_id, f"is {final.state}, but webhooks said {hook.types}")
+        elif final.delivery != "DELIVERED":
+            text = f"its webhook was taken, and is shown as {final.delivery or 'not owed'}"
+            yield Violation(Kind.UNEXPECTED, 10, receipt_id, text)
 
 
 def webhooks_are_genuine(history: History, index: Index) -> Iterator[Violation]:

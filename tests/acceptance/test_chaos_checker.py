@@ -180,6 +180,15 @@ def believe_a_contradiction(history: History) -> None:
     history.finals[REJECTED_ID] = final(REJECTED_ID, "COMPLETE", REGISTERED)
 
 
+def fail_a_good_document(history: History) -> None:
+    """Everything agrees, but the registrar was shown something else than what was posted."""
+    history.effects[0] = effect("tax", GOOD_ID, GOOD, "rejected")
+    history.finals[GOOD_ID] = final(GOOD_ID, "FAILED", {"tax": "REJECTED", "warehouse": "REGISTERED"})
+    history.reads = []
+    history.hooks[0] = hook(GOOD_ID, "FAILED")
+    history.listed["shop"][GOOD_ID] = "FAILED"
+
+
 def contradict_the_registrar(history: History) -> None:
     history.finals[REJECTED_ID] = final(REJECTED_ID, "FAILED", {"tax": "REJECTED", "warehouse": "REJECTED"})
 
@@ -240,6 +249,10 @@ def send_no_webhook(history: History) -> None:
 
 def deliver_no_webhook(history: History) -> None:
     history.hooks[0] = replace(history.hooks[0], taken=0, attempts=5)
+
+
+def deny_the_delivery(history: History) -> None:
+    history.finals[GOOD_ID] = replace(history.finals[GOOD_ID], delivery="EXHAUSTED")
 
 
 def sign_badly(history: History) -> None:
@@ -309,6 +322,7 @@ CASES: list[tuple[Callable[[History], None], Kind, int, str]] = [
     (skip_a_registrar, Kind.UNEXPECTED, 5, GOOD_ID),
     (complete_without_confirmation, Kind.UNEXPECTED, 6, GOOD_ID),
     (fail_without_rejection, Kind.UNEXPECTED, 6, REJECTED_ID),
+    (fail_a_good_document, Kind.UNEXPECTED, 6, GOOD_ID),
     (believe_a_contradiction, Kind.UNEXPECTED, 8, REJECTED_ID),
     (contradict_the_registrar, Kind.UNEXPECTED, 8, REJECTED_ID),
     (leave_a_registration_lying, Kind.UNEXPECTED, 11, REJECTED_ID),
@@ -325,6 +339,7 @@ CASES: list[tuple[Callable[[History], None], Kind, int, str]] = [
     (keep_no_bytes, Kind.UNEXPECTED, 9, GOOD_ID),
     (send_no_webhook, Kind.UNEXPECTED, 10, GOOD_ID),
     (deliver_no_webhook, Kind.UNEXPECTED, 10, GOOD_ID),
+    (deny_the_delivery, Kind.UNEXPECTED, 10, GOOD_ID),
     (sign_badly, Kind.UNEXPECTED, 10, f"msg_{GOOD_ID}"),
     (tell_two_stories, Kind.UNEXPECTED, 10, GOOD_ID),
     (tell_the_wrong_story, Kind.UNEXPECTED, 10, GOOD_ID),
