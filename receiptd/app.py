@@ -67,7 +67,7 @@ class Daemon:
         webhooks = settings.webhooks
         self._registrar_http = OutboundClient(
             OPERATOR,
-            connections_per_origin=max((registrar.concurrency for registrar in configuration.registrars), default=1),
+            connections_per_origin=sum(registrar.concurrency for registrar in configuration.registrars) or 1,
         )
         self._webhook_http = OutboundClient(
             AddressPolicy(
@@ -110,7 +110,7 @@ class Daemon:
             clock=self._clock,
         )
         self._watch = Watch(store.ledger, settings.http.waiters_max)
-        self._intake = Intake(types, self._writer, store.ledger, self._clock, settings.http.in_flight_max)
+        self._intake = Intake(types, self._writer, self._clock, settings.http.in_flight_max)
         self._registrar_ids = frozenset(self._lanes)
         registry = CollectorRegistry()
         self._writer.listen(Dispatcher(self._lanes, self._delivery).committed)

@@ -102,6 +102,8 @@ class WebhookSettings(_Section):
     concurrency: int = Field(default=128, ge=1, le=4096)
     concurrency_per_client: int = Field(default=32, ge=1)
     queue_max: int = Field(default=4_096, ge=1)
+    queue_max_per_client: int = Field(default=1_024, ge=1)
+    """Webhooks in memory; what does not fit waits in the durable queue."""
     allow_loopback: bool = False
     """Development only: lets webhooks go to this machine."""
     allow_private: bool = False

@@ -14,16 +14,15 @@ import hmac
 from receiptd.domain.identifiers import RECEIPT_ID
 
 _MAC_BYTES = 16
+_ID_LENGTH = 33
 
 
 class CallbackTokens:
     """Makes and reads the tokens of one registrar. ``secrets`` newest first; all of them are accepted."""
 
     def __init__(self, registrar: str, secrets: tuple[str, ...]) -> None:
-        self._keys = [
-            hmac.new(secret.encode(), b"receiptd callback token\0" + registrar.encode(), hashlib.sha256).digest()
-            for secret in secrets
-        ]
+        person = hashlib.blake2b(registrar.encode(), digest_size=16).digest()
+        self._keys = [hashlib.blake2b(secret.encode(), digest_size=32, person=person).digest() for secret in secrets]
 
     def make(self, client_id: str, receipt_id: str) -> str:
         """Return the token of a receipt: URL-safe text of about 80 characters."""
@@ -40,8 +39,9 @@ class CallbackTokens:
             text = name.decode()
         except (binascii.Error, ValueError):
             return None
-        receipt_id, client_id = text[:33], text[33:]
+        receipt_id, client_id = text[:_ID_LENGTH], text[_ID_LENGTH:]
         return (client_id, receipt_id) if RECEIPT_ID.match(receipt_id) else None
 
     def _mac(self, key: bytes, name: bytes) -> bytes:
-        return hmac.digest(key, name, "sha256")[:_MAC_BYTES]
+        """Keyed BLAKE2b (RFC 7693): a MAC by itself, at a fifth of the cost of an HMAC."""
+        return hashlib.blake2b(name, key=key, digest_size=_MAC_BYTES).digest()

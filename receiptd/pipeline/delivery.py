@@ -22,6 +22,7 @@ from receiptd.domain.receipt import DeliveryState, Receipt
 from receiptd.domain.retry import Schedule
 from receiptd.domain.signatures import sign
 from receiptd.pipeline.consumer import consume
+from receiptd.pipeline.fair_queue import FairQueue
 from receiptd.pipeline.outbox import Outbox
 from receiptd.pipeline.registration import retry_after_s, traceparent
 from receiptd.pipeline.work import WorkItem
@@ -62,7 +63,7 @@ class Delivery:
         self._queue = queue
         self._outbox = outbox
         self._clock = clock
-        self._waiting: asyncio.Queue[Receipt] = asyncio.Queue(settings.queue_max)
+        self._waiting: FairQueue[Receipt] = FairQueue(settings.concurrency_per_client)
         self._held: set[str] = set()
         self._per_client: Counter[str] = Counter()
         self.outcomes: Counter[str] = Counter()
@@ -81,14 +82,14 @@ class Delivery:
             return
         if (
             len(self._held) >= self._settings.queue_max
-            or self._per_client[client_id] >= self._settings.concurrency_per_client
+            or self._per_client[client_id] >= self._settings.queue_max_per_client
         ):
             at = self._clock.now() + _CROWDED_DELAY_S
             self._outbox.put(WorkItem(client_id, receipt_id).message(WEBHOOK_QUEUE, at))
             return
         self._held.add(receipt_id)
         self._per_client[client_id] += 1
-        self._waiting.put_nowait(receipt)
+        self._waiting.put(client_id, receipt)
 
     def resume(self, receipt: Receipt, now: float) -> float | None:
         """Take up a webhook after a crash; return when to look again, None when it is at rest."""
@@ -116,6 +117,7 @@ class Delivery:
                 self.faults += 1
                 _log.exception("fault in a delivery", extra={"receipt": receipt.receipt_id})
             finally:
+                self._waiting.done(receipt.client_id)
                 self._held.discard(receipt.receipt_id)
                 self._per_client[receipt.client_id] -= 1
                 if not self._per_client[receipt.client_id]:

@@ -14,7 +14,7 @@ from receiptd.domain.identifiers import candidate_ids, digest
 from receiptd.domain.lifecycle import accept, refuse
 from receiptd.domain.receipt import Receipt, Submission
 from receiptd.pipeline.writer import Writer
-from receiptd.ports import Clock, Ledger
+from receiptd.ports import Clock
 from receiptd.runtime import crash
 
 
@@ -42,11 +42,10 @@ class Accepted:
 class Intake:
     """Takes receipts in."""
 
-    def __init__(self, types: ReceiptTypes, writer: Writer, ledger: Ledger, clock: Clock, in_flight_max: int) -> None:
+    def __init__(self, types: ReceiptTypes, writer: Writer, clock: Clock, in_flight_max: int) -> None:
         self.types = types
         """The receipt types in force; replaced as a whole on reload."""
         self._writer = writer
-        self._ledger = ledger
         self._clock = clock
         self._in_flight_max = in_flight_max
         self.in_flight = 0
@@ -83,7 +82,7 @@ class Intake:
         body_digest = digest(posting.body)
         key = posting.idempotency_key or f"sha256:{body_digest}"
         receipt_id, yesterdays_id = candidate_ids(now, posting.client_id, key)
-        standing = await self._ledger.get(posting.client_id, yesterdays_id)
+        standing = await self._writer.standing(posting.client_id, yesterdays_id)
         if standing is None:
             submission = Submission(
                 receipt_id,

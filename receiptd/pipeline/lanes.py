@@ -17,6 +17,7 @@ from receiptd.domain.errors import StorageError, UnknownReceiptError
 from receiptd.domain.lifecycle import Abandoned, AttemptFailed, Event, Redriven, registrar_queue
 from receiptd.domain.receipt import Receipt, Registration, RegistrationState
 from receiptd.pipeline.consumer import consume
+from receiptd.pipeline.fair_queue import FairQueue
 from receiptd.pipeline.limits import BreakerState, CircuitBreaker, TokenBucket
 from receiptd.pipeline.outbox import Outbox
 from receiptd.pipeline.registration import RegistrarClient
@@ -56,7 +57,7 @@ class Lane:
         self._clock = clock
         self._started_at = clock.now()
         self._bucket = TokenBucket(settings.rate_per_s)
-        self._waiting: asyncio.Queue[Receipt] = asyncio.Queue(settings.queue_max)
+        self._waiting: FairQueue[Receipt] = FairQueue(settings.concurrency)
         self._held: set[str] = set()
         self.calls: dict[str, int] = {}
         """Calls so far by what came of them, for the metrics."""
@@ -84,7 +85,7 @@ class Lane:
             self._park(receipt, now + _FULL_DELAY_S)
         else:
             self._held.add(receipt.receipt_id)
-            self._waiting.put_nowait(receipt)
+            self._waiting.put(receipt.client_id, receipt)
 
     def _park(self, receipt: Receipt, until: float) -> None:
         """Let a receipt wait in the durable queue; the spread keeps the return from being a storm."""
@@ -115,6 +116,7 @@ class Lane:
                 self.faults += 1
                 _log.exception("fault in a registration", extra={"receipt": receipt.receipt_id, "registrar": self.name})
             finally:
+                self._waiting.done(receipt.client_id)
                 if again_s is None:
                     self._held.discard(receipt.receipt_id)
 
@@ -144,7 +146,7 @@ class Lane:
             registration = after.registration(self.name)
             if registration is not None and registration.state is RegistrationState.PENDING:
                 delay_s = max(0.0, event.retry_at - self._clock.now())
-                asyncio.get_running_loop().call_later(delay_s, self._waiting.put_nowait, after)
+                asyncio.get_running_loop().call_later(delay_s, self._waiting.put, after.client_id, after)
                 return delay_s
         return None
 

@@ -132,6 +132,17 @@ class Writer:
             return await self._ledger.get(client_id, receipt_id)
         return live.base or live.head
 
+    async def standing(self, client_id: str, receipt_id: str) -> Receipt | None:
+        """Return the durable receipt, or None; one that is just being created is waited for.
+
+        Raises:
+            StorageError: whether it was stored is unknown.
+        """
+        live = self._live.get(receipt_id)
+        if live is not None and live.base is None:
+            return await self._durable(live)
+        return await self._ledger.get(client_id, receipt_id)
+
     async def run(self) -> None:
         """Commit groups for ever."""
         while True:
