@@ -12,9 +12,10 @@ from typing import Protocol
 
 from receiptd.domain.contract import Contract
 from receiptd.domain.receipt import Receipt, ReceiptState
+from receiptd.domain.values import value
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Message:
     """A message that a change owes, or that work sends. ``key`` names the work (a receipt id).
 
@@ -30,7 +31,7 @@ class Message:
     dead: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Change:
     """The unit of durability: a receipt, the version it replaces (None: it must be absent), the messages it owes.
 
@@ -86,7 +87,7 @@ class PageQuery:
     """Only receipts that owe or owed a webhook."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Page:
     """Receipts, and the id to go on after (empty: this was the last page)."""
 
@@ -94,7 +95,7 @@ class Page:
     next_after: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Received:
     """A received message with the handle that acknowledges it."""
 
@@ -140,7 +141,7 @@ class WorkQueue(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class QueueDepth:
     """Messages that are visible now, that wait for their time or are being worked on, and that are dead."""
 
@@ -165,7 +166,7 @@ class Contracts(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Principal:
     """Who a verified token speaks for, and until when (seconds since the epoch)."""
 
@@ -182,7 +183,7 @@ class Identity(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class HttpReply:
     """A peer's answer. Header names are in lower case; of a repeated header the last one counts."""
 
@@ -191,7 +192,7 @@ class HttpReply:
     body: bytes
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@value
 class HttpCall:
     """One outbound POST or GET."""
 

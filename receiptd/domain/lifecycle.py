@@ -7,7 +7,6 @@ A transition gives the next receipt and its effects. Effects are of two kinds: w
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from typing import TypeAlias
 
 from receiptd.domain.receipt import (
@@ -21,11 +20,12 @@ from receiptd.domain.receipt import (
     RegistrationState,
     Submission,
 )
+from receiptd.domain.values import value
 
 # -- events: what happened -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Submitted:
     """The registrar took the receipt and will call back; without a callback by ``deadline`` it is asked again."""
 
@@ -35,7 +35,7 @@ class Submitted:
     reference: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Confirmed:
     """The registrar registered the receipt."""
 
@@ -44,7 +44,7 @@ class Confirmed:
     reference: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Refused:
     """The registrar refused the receipt for good."""
 
@@ -54,7 +54,7 @@ class Refused:
     reference: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class AttemptFailed:
     """A call failed, or its outcome is unknown. ``retry_at`` is None when the retries are used up.
 
@@ -68,7 +68,7 @@ class AttemptFailed:
     durable: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Redriven:
     """An operator sends a parked registration round again, with its retries renewed."""
 
@@ -76,7 +76,7 @@ class Redriven:
     at: float
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Abandoned:
     """An operator gives a registration up: it counts as rejected."""
 
@@ -85,7 +85,7 @@ class Abandoned:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delivered:
     """The client's endpoint took the webhook."""
 
@@ -93,7 +93,7 @@ class Delivered:
     status: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class DeliveryFailed:
     """The endpoint did not take the webhook. ``retry_at`` None ends it: as DISABLED when ``gone``, else EXHAUSTED."""
 
@@ -104,7 +104,7 @@ class DeliveryFailed:
     gone: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class ReplayAsked:
     """The client asks for the webhook once more."""
 
@@ -118,19 +118,19 @@ Event: TypeAlias = (
 # -- effects: what follows -----------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Submit:
     """Hand the receipt to the registrar's lane."""
 
     registrar: str
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Deliver:
     """Post the webhook."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Owe:
     """Commit a message with the change: to ``queue``, visible at ``at``; ``dead`` puts it among the dead letters."""
 
@@ -283,4 +283,12 @@ def _advance_delivery(
             effects = (Owe(WEBHOOK_QUEUE, retry_at),)
         case _:  # pragma: no cover - the union is closed
             raise TypeError(f"unknown event {event!r}")
-    return replace(receipt, delivery=changed, updated_at=event.at), effects
+    return Receipt(
+        receipt.submission,
+        receipt.state,
+        receipt.registrations,
+        receipt.findings,
+        changed,
+        event.at,
+        receipt.version,
+    ), effects

@@ -5,8 +5,9 @@ Times are seconds since the epoch (UTC, float). All values are immutable.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from receiptd.domain.values import value
 
 
 class ReceiptState(StrEnum):
@@ -45,7 +46,7 @@ class Severity(StrEnum):
     WARNING = "warning"
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Finding:
     """One thing that is wrong with a document, or why a registrar refused it.
 
@@ -59,7 +60,7 @@ class Finding:
     severity: Severity = Severity.ERROR
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Submission:
     """What was accepted: the facts of a receipt that never change. ``document`` is the received bytes, verbatim."""
 
@@ -79,7 +80,7 @@ class Submission:
     """The W3C trace id (32 hex digits) that the client's request carried, or one made for it."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Registration:
     """The registration of one receipt with one registrar."""
 
@@ -96,7 +97,7 @@ class Registration:
     """Why it was rejected or parked, or the last failure."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Delivery:
     """The webhook that a terminal receipt owes its client."""
 
@@ -109,7 +110,7 @@ class Delivery:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Receipt:
     """A receipt: what was submitted, and how far it has come. ``version`` counts its committed changes from 1."""
 

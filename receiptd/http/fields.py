@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import random
 import re
 from functools import lru_cache
 
@@ -63,7 +63,7 @@ def trace_id(traceparent: str | None) -> str:
         matched = _TRACEPARENT.fullmatch(traceparent)
         if matched and not (matched[1] == "00" and matched[3]):
             return matched[2]
-    return os.urandom(16).hex()
+    return f"{random.getrandbits(128):032x}"
 
 
 @lru_cache(maxsize=64)

@@ -1,8 +1,8 @@
 """Requests off the wire, without I/O: strict HTTP/1.1 framing (RFC 9112) in bounded memory.
 
-llhttp judges the syntax of heads and of chunked bodies, in its strict mode; syntax.py refuses what it lets pass. With
-the syntax certain, a head is taken apart by splitting it, which costs half of a callback for each field. A body with
-a Content-Length is counted here, so that a request never takes a byte of the one behind it.
+llhttp judges the syntax, in its strict mode; syntax.py refuses what it lets pass. What whole.py does not take - parts,
+pipelines, chunks, errors - comes here: llhttp is fed the head alone, and the body is counted, so that no request
+takes a byte of the one behind it.
 """
 
 from __future__ import annotations
@@ -19,11 +19,10 @@ from receiptd.http.syntax import (
     bad_request,
     body_too_large,
     is_host,
-    parse_fields,
     parse_request_line,
-    split_target,
     target_too_long,
 )
+from receiptd.http.whole import WholeReader
 
 _LENGTH_DIGITS_MAX = 19
 _REQUEST_LINE_REST_BYTES = 32
@@ -52,6 +51,8 @@ class RequestParser:
         "_llhttp",
         "_part",
         "_peer",
+        "_whole_body",
+        "_whole_reader",
         "complete",
         "content_length",
         "expects_continue",
@@ -65,19 +66,20 @@ class RequestParser:
     def __init__(self, limits: ServerLimits, peer: str) -> None:
         self._limits = limits
         self._peer = peer
+        self._whole_reader = WholeReader()
         self.reset()
 
     def reset(self) -> None:
         """Make ready for the next request of the connection."""
-        # llhttp is made afresh for each request: no state of one can reach the next, and an idle connection holds none.
-        self._llhttp: Any = None
-        self._head = b""
-        self._part: bytearray | None = None
         self._chunks: ChunkedBody | None = None
-        self.request: Request | None = None
+        self._head = b""
+        self._llhttp: Any = None
+        self._part: bytearray | None = None
+        self._whole_body: bytes | None = None
         self.complete = False
-        self.keep_alive = True
         self.http_1_0 = False
+        self.keep_alive = True
+        self.request: Request | None = None
 
     @property
     def head_bytes(self) -> int:
@@ -85,7 +87,7 @@ class RequestParser:
         return len(self._head)
 
     def feed_head(self, data: bytes, start: int) -> int:
-        """Take bytes up to the end of the head; set ``request`` and what goes with it when that is reached.
+        """Take bytes up to the end of the head, or a whole request; set ``request`` when its head is complete.
 
         Raises:
             RefusedError: the head is malformed, too large, or not of HTTP/1.0 or 1.1.
@@ -95,40 +97,47 @@ class RequestParser:
             overlap = known[-3:]
             blank_line = BLANK_LINE.search(overlap + data[start:])
             end = start + blank_line.end() - len(overlap) if blank_line else len(data)
+        elif start == 0 and self._take_whole(data):
+            return len(data)
         else:
             self._llhttp = httptools.HttpRequestParser(None)
             blank_line = BLANK_LINE.search(data, start)
             end = blank_line.end() if blank_line else len(data)
         piece = data[start:end]
-        self._head = head = known + piece if known else piece
+        self._head = head = known + piece
         if len(head) > self._limits.head_max_bytes:
             raise self._oversized(head)
         feed_llhttp(self._llhttp, piece)
         if blank_line:
-            self._interpret(head)
+            if head.startswith(b"\r\n"):  # RFC 9112, section 2.2: empty lines before a request line are ignored
+                self._head = head = head.lstrip(b"\r\n")
+            if head:
+                lines = head[:-4].decode("latin-1").split("\r\n")[1:]
+                if len(lines) > self._limits.headers_max:
+                    raise RefusedError(431, "headers-too-large", "The request has too many header fields.")
+                self._interpret(head, parse_fields(lines))
         return end
+
+    def _take_whole(self, data: bytes) -> bool:
+        """Take ``data`` if it is exactly one plain request within the limits; otherwise take nothing."""
+        whole = self._whole_reader.read(data)
+        if whole is None:
+            return False
+        headers, body = whole
+        if len(data) - len(body) > self._limits.head_max_bytes or len(headers) > self._limits.headers_max:
+            return False
+        self._interpret(data, headers)
+        self._whole_body = body
+        return True
 
     def _oversized(self, head: bytes) -> RefusedError:
         if head.find(b"\r\n", 0, self._limits.target_max_bytes + _REQUEST_LINE_REST_BYTES) < 0:
             return target_too_long()
         return RefusedError(431, "headers-too-large", "The head of the request is too large.")
 
-    def _interpret(self, head: bytes) -> None:
-        """Judge a complete head beyond its syntax, and set what it says."""
-        if head.startswith(b"\r\n"):  # RFC 9112, section 2.2: empty lines before a request line are ignored
-            self._head = head = head.lstrip(b"\r\n")
-            if not head:
-                return
-        lines = head[:-4].decode("latin-1").split("\r\n")
-        if len(lines) - 1 > self._limits.headers_max:
-            raise RefusedError(431, "headers-too-large", "The request has too many header fields.")
-        method, target, version = parse_request_line(lines[0])
-        self.http_1_0 = version == "HTTP/1.0"
-        if len(target) > self._limits.target_max_bytes:
-            raise target_too_long()
-        path, query, authority = split_target(method, target)
-        del lines[0]
-        headers = parse_fields(lines)
+    def _interpret(self, head: bytes, headers: dict[str, str]) -> None:
+        """Judge a complete head beyond its syntax, and set what it says; ``head`` may go on behind its first line."""
+        method, path, query, authority, self.http_1_0 = parse_request_line(head, self._limits.target_max_bytes)
         host = headers.get("host")
         if host is None:
             if not self.http_1_0:
@@ -166,18 +175,20 @@ class RequestParser:
             raise RefusedError(417, "expectation-failed", "The only expectation that is met is 100-continue.")
 
     def begin_body(self) -> None:
-        """Make ready for the body; ``complete`` at once when there is none.
+        """Make ready for the body; ``complete`` at once when it is here or there is none.
 
         Raises:
-            RefusedError: the body will be too large.
+            RefusedError: the body is, or will be, too large.
         """
         length = self.content_length
         if length is None:
             self._chunks = ChunkedBody(self._head, self._limits)
         elif length > self._limits.body_max_bytes:
             raise body_too_large()
-        else:
-            self.complete = length == 0
+        elif self._whole_body is not None:
+            self._finish(self._whole_body)
+        elif length == 0:
+            self._finish(b"")
 
     def feed_body(self, data: bytes, start: int) -> int:
         """Take bytes up to the end of the body; set ``request.body`` and ``complete`` when that is reached.
@@ -194,17 +205,12 @@ class RequestParser:
             return end
         part = self._part
         if part is None:
-            piece = data[start : start + length]
-            if len(piece) == length:
-                self._finish(piece)
-            else:
-                self._part = bytearray(piece)
-        else:
-            piece = data[start : start + length - len(part)]
-            part += piece
-            if len(part) == length:
-                self._finish(bytes(part))
-        return start + len(piece)
+            part = self._part = bytearray()
+        end = min(len(data), start + length - len(part))
+        part += memoryview(data)[start:end]
+        if len(part) == length:
+            self._finish(bytes(part))
+        return end
 
     def _finish(self, body: bytes) -> None:
         assert self.request is not None

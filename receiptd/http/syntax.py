@@ -9,8 +9,11 @@ import re
 from collections.abc import Iterable
 from functools import lru_cache
 
-_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
-_VERSIONS = frozenset({"HTTP/1.1", "HTTP/1.0"})
+_METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")}
+_USUAL_LINE = re.compile(rb"([A-Z]+) (/[^ ?#\r\n]*)(\?[^ #\r\n]*)? HTTP/1\.([01])\r\n")
+_ANY_LINE = re.compile(rb"([^ \r\n]+) ([^ \r\n]+) ([^ \r\n]+)\r\n")
+_ABSOLUTE_TARGET = re.compile(rb"https?://([^/?]*)(/[^?]*)?(?:\?(.*))?", re.IGNORECASE)
+_HOST = re.compile(r"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
 
 _SINGLE = frozenset(
     {
@@ -34,8 +37,12 @@ _SINGLE = frozenset(
 
 _STAR_OR_LIST = frozenset({"if-match", "if-none-match"})
 
-_ABSOLUTE_TARGET = re.compile(r"https?://([^/?]*)(/[^?]*)?(?:\?(.*))?", re.IGNORECASE)
-_HOST = re.compile(r"(?:[A-Za-z0-9._~%-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{0,5})?")
+NAMES = {
+    spelling.encode(): name
+    for name in (*_SINGLE, "accept", "accept-encoding", "connection", "prefer", "tracestate")
+    for spelling in (name, name.title())
+}
+"""Usual field names by their usual spellings, so that most need no conversion."""
 
 
 class RefusedError(Exception):
@@ -63,22 +70,52 @@ def body_too_large() -> RefusedError:
     return RefusedError(413, "body-too-large", "The body of the request is too large.")
 
 
-def parse_request_line(line: str) -> tuple[str, str, str]:
-    """Return method, target and version (RFC 9112, section 3).
+def parse_request_line(head: bytes, target_max_bytes: int) -> tuple[str, str, str, str, bool]:
+    """Parse the first line of a complete head, which llhttp has passed (RFC 9112, section 3).
+
+    Returns:
+        Method, path, query, the authority of a target in absolute form (else empty), and whether it is HTTP/1.0.
 
     Raises:
-        RefusedError: the line has other parts than these, or a method or a version that is not served.
+        RefusedError: the method is not served, the version is not HTTP/1.0 or 1.1, or the target is too long, has a
+            fragment, or is neither a path, an http URI, nor the ``*`` of OPTIONS.
     """
-    try:
-        method, target, version = line.split(" ")
-    except ValueError:
-        raise bad_request("The request line is not a method, a target and a version.") from None
-    # 400 where RFC 9110 has 501 and 505: the noise of a scanner must not look like a fault of the server.
-    if method not in _METHODS:
-        raise bad_request("The method is not served.")
-    if version not in _VERSIONS:
+    usual = _USUAL_LINE.match(head)
+    if usual is None:
+        return _parse_rare_line(head, target_max_bytes)
+    word, path, query, minor = usual.groups(b"")
+    if len(path) + len(query) > target_max_bytes:
+        raise target_too_long()
+    return _served_method(word), path.decode(), query[1:].decode(), "", minor == b"0"
+
+
+def _parse_rare_line(head: bytes, target_max_bytes: int) -> tuple[str, str, str, str, bool]:
+    line = _ANY_LINE.match(head)
+    if line is None:
+        raise bad_request("The request line is not a method, a target and a version.")
+    word, target, version = line.groups()
+    if version not in {b"HTTP/1.1", b"HTTP/1.0"}:
         raise bad_request("Only HTTP/1.1 and HTTP/1.0 are served.")
-    return method, target, version
+    method, http_1_0 = _served_method(word), version == b"HTTP/1.0"
+    if len(target) > target_max_bytes:
+        raise target_too_long()
+    if target == b"*" and method == "OPTIONS":
+        return method, "*", "", "", http_1_0
+    absolute = _ABSOLUTE_TARGET.fullmatch(target)
+    if absolute is None or b"#" in target:
+        raise bad_request("The request target is neither a path nor an http URI, without a fragment.")
+    authority, path, query = (part.decode() for part in absolute.groups(b""))
+    if not is_host(authority):
+        raise bad_request("The request target names no host.")
+    return method, path or "/", query, authority, http_1_0
+
+
+def _served_method(word: bytes) -> str:
+    # 400 where RFC 9110 has 501 (and 505): the noise of a scanner must not look like a fault of the server.
+    method = _METHODS.get(word)
+    if method is None:
+        raise bad_request("The method is not served.")
+    return method
 
 
 def parse_fields(lines: Iterable[str]) -> dict[str, str]:
@@ -101,28 +138,6 @@ def parse_fields(lines: Iterable[str]) -> dict[str, str]:
             value = f"{fields[name]}, {value}"
         fields[name] = value
     return fields
-
-
-def split_target(method: str, target: str) -> tuple[str, str, str]:
-    """Return path, query and (of the absolute form, else empty) authority of a target (RFC 9112, section 3.2).
-
-    Raises:
-        RefusedError: it has a fragment, or is neither a path, an http URI, nor the ``*`` of OPTIONS.
-    """
-    if "#" in target:
-        raise bad_request("The request target has a fragment.")
-    if target.startswith("/"):
-        path, _, query = target.partition("?")
-        return path, query, ""
-    if target == "*" and method == "OPTIONS":
-        return target, "", ""
-    absolute = _ABSOLUTE_TARGET.fullmatch(target)
-    if absolute is None:
-        raise bad_request("The request target is neither a path nor an http URI.")
-    authority, path, query = absolute.groups("")
-    if not is_host(authority):
-        raise bad_request("The request target names no host.")
-    return path or "/", query, authority
 
 
 @lru_cache(maxsize=256)

@@ -7,7 +7,6 @@ retries, replays and crashes.
 
 from __future__ import annotations
 
-import asyncio
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine
@@ -18,7 +17,7 @@ import orjson
 
 from receiptd.domain.errors import DeniedAddressError, OutboundError, StorageError, UnknownReceiptError
 from receiptd.domain.lifecycle import WEBHOOK_QUEUE, Delivered, DeliveryFailed
-from receiptd.domain.receipt import DeliveryState, Receipt
+from receiptd.domain.receipt import DeliveryState, Receipt, RegistrationState
 from receiptd.domain.retry import Schedule
 from receiptd.domain.signatures import sign
 from receiptd.pipeline.consumer import consume
@@ -191,7 +190,7 @@ def webhook_body(receipt: Receipt) -> bytes:
     return orjson.dumps(
         {
             "type": f"receipt.{receipt.state.lower()}",
-            "timestamp": _iso(receipt.delivery.updated_at if receipt.delivery else receipt.updated_at),
+            "timestamp": _iso(_ended_at(receipt)),
             "data": {
                 "receipt_id": submission.receipt_id,
                 "type": f"{submission.type_id}@{submission.type_version}",
@@ -208,6 +207,17 @@ def webhook_body(receipt: Receipt) -> bytes:
             },
         }
     )
+
+
+def _ended_at(receipt: Receipt) -> float:
+    """Return when the receipt became terminal: at its first rejection, or else at its last confirmation.
+
+    The receipt's own ``updated_at`` moves on with each attempt to deliver, and an event must not change in retries.
+    """
+    rejected = [r.updated_at for r in receipt.registrations if r.state is RegistrationState.REJECTED]
+    if rejected:
+        return min(rejected)
+    return max((r.updated_at for r in receipt.registrations), default=receipt.submission.accepted_at)
 
 
 def _iso(at: float) -> str:

@@ -6,19 +6,18 @@ except the commit itself, and no more than ``in_flight_max`` of them at a time.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from receiptd.documents import ReceiptTypes
 from receiptd.domain.errors import IdempotencyMismatchError, OverloadedError
 from receiptd.domain.identifiers import candidate_ids, digest
 from receiptd.domain.lifecycle import accept, refuse
 from receiptd.domain.receipt import Receipt, Submission
+from receiptd.domain.values import value
 from receiptd.pipeline.writer import Writer
 from receiptd.ports import Clock
 from receiptd.runtime import crash
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Posting:
     """What a client posted."""
 
@@ -31,7 +30,7 @@ class Posting:
     trace_id: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Accepted:
     """The receipt as it stands, and whether an earlier request had already brought it."""
 

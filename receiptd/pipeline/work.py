@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import orjson
 
+from receiptd.domain.values import value
 from receiptd.ports import Message
 
 Action = Literal["resume", "redrive", "abandon"]
 _ACTIONS = frozenset({"resume", "redrive", "abandon"})
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class WorkItem:
     """A message's content: a receipt, and what to do with it (resume it, or an operator's redrive or abandon)."""
 
