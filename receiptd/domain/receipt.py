@@ -140,11 +140,12 @@ class Receipt:
     @property
     def settled(self) -> bool:
         """Whether nothing is owed any more: state, every registration and the webhook are at rest."""
-        return (
-            self.state is not ReceiptState.PROCESSING
-            and all(r.state in FINAL_REGISTRATIONS for r in self.registrations)
-            and (self.delivery is None or self.delivery.state is not DeliveryState.OWED)
-        )
+        if self.state is ReceiptState.PROCESSING:
+            return False
+        for registration in self.registrations:
+            if registration.state not in FINAL_REGISTRATIONS:
+                return False
+        return self.delivery is None or self.delivery.state is not DeliveryState.OWED
 
     def registration(self, registrar: str) -> Registration | None:
         """Return the registration with ``registrar``, or None when the receipt's type does not ask for it."""

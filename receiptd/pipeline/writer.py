@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -68,8 +67,8 @@ class Writer:
         self._dirty: dict[str, _Live] = {}
         self._listeners: list[Listener] = []
         self._due = asyncio.Event()
-        self._due_at = math.inf
         self._timer: asyncio.TimerHandle | None = None
+        self._urgent = False
         self._flight: asyncio.Future[None] | None = None
         self.failed_at = 0.0
         """When a commit last failed (seconds since the epoch); 0: never."""
@@ -148,7 +147,7 @@ class Writer:
         while True:
             await self._due.wait()
             self._due.clear()
-            self._due_at = math.inf
+            self._timer, self._urgent = None, False
             self._flight = asyncio.ensure_future(self._commit_group())
             await asyncio.shield(self._flight)
 
@@ -192,20 +191,22 @@ class Writer:
             pending = live.pending = _Pending()
             self._dirty[live.head.receipt_id] = live
             self._live[live.head.receipt_id] = live
-        self._schedule(self._lazy_linger_s if lazy else self._linger_s)
+        self._schedule(lazy=lazy)
         return pending
 
-    def _schedule(self, delay_s: float) -> None:
-        if len(self._dirty) >= self._batch_max:
+    def _schedule(self, *, lazy: bool = False, at_once: bool = False) -> None:
+        """See to it that the next group closes in time; a lazy change is content with any closing that is due."""
+        at_once = at_once or len(self._dirty) >= self._batch_max
+        if at_once:
             delay_s = 0.0
-        loop = asyncio.get_running_loop()
-        when = loop.time() + delay_s
-        if when >= self._due_at:
+        elif self._urgent or (lazy and self._timer is not None):
             return
+        else:
+            delay_s = self._lazy_linger_s if lazy else self._linger_s
+        self._urgent = not lazy
         if self._timer is not None:
             self._timer.cancel()
-        self._due_at = when
-        self._timer = loop.call_later(delay_s, self._due.set)
+        self._timer = asyncio.get_running_loop().call_later(delay_s, self._due.set)
 
     def _durable(self, live: _Live) -> asyncio.Future[Receipt]:
         """Return a future of the receipt, done once all that is applied so far is durable."""
@@ -216,7 +217,7 @@ class Writer:
         else:
             carrier.waiters.append(waiter)
             if carrier is live.pending:
-                self._schedule(self._linger_s)
+                self._schedule()
         return waiter
 
     # -- committing ------------------------------------------------------------------------------------------------
@@ -242,7 +243,7 @@ class Writer:
                 else:
                     self._rebase(live, change, result)
         if self._dirty:
-            self._schedule(0.0)
+            self._schedule(at_once=True)
 
     def _take(self, live: _Live) -> Change:
         pending, head, base = live.pending, live.head, live.base
