@@ -51,7 +51,9 @@ def _pause(text: str) -> Any:
 
 def simulate(  # noqa: PLR0917 - one parameter for each knob, passed by name
     host: Annotated[str, typer.Option(help="Address to listen on.")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port to listen on; 0 takes a free one and says which.", max=65535)] = 8090,
+    port: Annotated[
+        int, typer.Option(help="Port to listen on; 0 takes a free one and says which.", min=0, max=65535)
+    ] = 8090,
     config: support.ConfigOption = None,
     webhook_secret: Annotated[
         list[str] | None,

@@ -11,7 +11,7 @@ from receiptd.documents.errors import DocumentError
 from receiptd.documents.json_document import decode_json
 from receiptd.documents.media import Format, Media, media_of
 from receiptd.documents.places import Getter, compile_pointer
-from receiptd.documents.receipt_type import Checked, ReceiptType, load_type
+from receiptd.documents.receipt_type import BODY_MAX_BYTES, Checked, ReceiptType, load_type
 from receiptd.documents.xml_document import decode_xml
 from receiptd.domain.errors import ConfigurationError
 
@@ -43,7 +43,7 @@ class ReceiptTypes:
         self._by_member: list[tuple[Getter, dict[Any, list[ReceiptType]]]] = [
             (compile_pointer(place), dict(values)) for place, values in members.items()
         ]
-        self._body_max_bytes = max((type_.body_max_bytes for type_ in self._types.values()), default=0)
+        self._body_max_bytes = max((type_.body_max_bytes for type_ in self), default=BODY_MAX_BYTES)
 
     @classmethod
     def load(cls, roots: Sequence[Path]) -> ReceiptTypes:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import re
-from collections import Counter
 from decimal import Decimal
 from typing import Any
 
@@ -18,7 +17,13 @@ import orjson
 from receiptd.documents.errors import DocumentError
 
 DEPTH_MAX = 64
+CONTAINERS_MAX = 20_000
+"""``{`` and ``[`` in one document: each is an object to build, to walk and to validate."""
+LONG_NUMBERS_MAX = 5_000
+"""Numbers of 16 digits or more in one document: each is read again, at some 3 us."""
 _NUMBER_MAX_CHARS = 100
+_EXACT_CHARS = 15
+_NORMAL_MIN = 1e-300
 _BOM = b"\xef\xbb\xbf"
 _CHARSETS = frozenset({"", "utf-8", "utf8", "us-ascii"})
 
@@ -35,20 +40,27 @@ def decode_json(body: bytes, charset: str = "") -> Any:
     number as orjson gives it, where ``repr`` of a float is again what was written (15 digits always survive).
 
     Raises:
-        DocumentError: 400 (not JSON, not UTF-8, duplicate keys, deeper than 64, a number of over 100 characters or
-            too small for a float) or 415 (a charset other than UTF-8; RFC 8259, section 8.1).
+        DocumentError: 400 (not JSON, not UTF-8, duplicate keys, deeper than 64, more than 20,000 objects and arrays or
+            5,000 long numbers, a number of over 100 characters or too small for a float) or 415 (a charset other than
+            UTF-8; RFC 8259, section 8.1).
     """
     if charset not in _CHARSETS:
         raise DocumentError(415, "charset-unsupported", "JSON is UTF-8 (RFC 8259, section 8.1); drop the charset")
     if body.startswith(_BOM):  # a parser may ignore it (section 8.1)
         body = body[3:]
+    containers = body.count(b"{") + body.count(b"[")
+    if containers > CONTAINERS_MAX:
+        raise DocumentError(400, "document-too-complex", f"more than {CONTAINERS_MAX} objects and arrays; split it")
     try:
         value = orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise _malformed(body, error) from None
-    if body.count(b"[") + body.count(b"{") > DEPTH_MAX:
+    if containers > DEPTH_MAX:
         _refuse_depth(value)
-    if _may_have_duplicates(body, value) or _may_have_lost_digits(body):
+    long_numbers = _long_numbers(body)
+    if long_numbers > LONG_NUMBERS_MAX:
+        raise DocumentError(400, "document-too-complex", f"more than {LONG_NUMBERS_MAX} numbers of 16 digits or more")
+    if long_numbers or _may_have_duplicates(body, value):
         value = _decode_exactly(body)
     return value
 
@@ -62,10 +74,14 @@ def _may_have_duplicates(body: bytes, value: Any) -> bool:
     return body.count(b'"') != orjson.dumps(value).count(b'"') or b"\\u0022" in body
 
 
-def _may_have_lost_digits(body: bytes) -> bool:
-    """Whether ``body`` may hold a number of 16 digits or more, or one that underflows; digits in strings are many."""
+def _long_numbers(body: bytes) -> int:
+    """Return how many numbers of ``body`` may have lost digits: 16 or more of them, or an exponent that underflows.
+
+    It may count some that are in strings, and counts the exponents as one.
+    """
     shape = body.translate(_SHAPE)
-    return (_LONG_RUN in shape and _LONG_NUMBER.search(shape) is not None) or _TINY_NUMBER in shape
+    long = len(_LONG_NUMBER.findall(shape)) if _LONG_RUN in shape else 0  # most long runs of digits are in strings
+    return long + (_TINY_NUMBER in shape)
 
 
 def _refuse_depth(value: Any) -> None:
@@ -90,8 +106,11 @@ def _decode_exactly(body: bytes) -> Any:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     value = dict(pairs)
     if len(value) != len(pairs):
-        twice = Counter(name for name, _ in pairs).most_common(1)[0][0]
-        raise DocumentError(400, "json-duplicate-key", f"the key {twice[:100]!r} occurs twice in one object")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise DocumentError(400, "json-duplicate-key", f"the key {name[:100]!r} occurs twice in one object")
+            seen.add(name)
     return value
 
 
@@ -101,8 +120,10 @@ def _exact_integer(text: str) -> int:
 
 
 def _exact_number(text: str) -> float | Decimal:
-    _refuse_length(text)
     number = float(text)
+    if len(text) <= _EXACT_CHARS and abs(number) > _NORMAL_MIN:
+        return number
+    _refuse_length(text)
     mantissa = text.lower().partition("e")[0]
     if number == 0.0 and mantissa.strip("-0."):
         raise DocumentError(400, "json-number", "a number is too small to be held; write it with a larger exponent")
@@ -118,7 +139,7 @@ def _refuse_length(number: str) -> None:
 def _malformed(body: bytes, error: orjson.JSONDecodeError) -> DocumentError:
     if not body.strip():
         return DocumentError(400, "document-empty", "the document is empty")
-    if body.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in body[:4]:
+    if body.startswith((b"\xff\xfe", b"\xfe\xff")) or b"\x00" in body[:2]:
         return DocumentError(400, "encoding-unsupported", "JSON is UTF-8 (RFC 8259, section 8.1), and this is not")
     if "depth limit" in error.msg:
         return DocumentError(400, "json-too-deep", f"the document nests deeper than {DEPTH_MAX} levels")

@@ -29,8 +29,10 @@ from receiptd.documents.places import Column, JsonPlaces, Lister, Places, XmlPla
 from receiptd.documents.schemas import FINDINGS_MAX
 from receiptd.domain.receipt import Finding
 
-ENTRIES_MAX = 2_000
+ENTRIES_MAX = 1_000
 """Lines, or taxes, in one receipt."""
+
+_INT64_MAX = 2**63 - 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,9 +85,10 @@ class _Field:
     kind: _Kind
     column: Column | None
     """None when the type does not map the field."""
-    convert: Callable[..., Any]
-    default: Any
-    less: tuple[Column, ...]
+    convert: values.Converter
+    default: str | int | None
+    less: Sequence[_Field] = ()
+    """Amounts to take off."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,15 +157,17 @@ def _column(field: _Field, nodes: Sequence[Any], currency: str, faults: list[_Fa
         return [field.kind.absent] * len(nodes)
     try:
         found = field.column(nodes)
-        for taken in field.less:
-            found = _differences(field, found, taken(nodes), currency)
     except etree.XPathError:
         faults.append((field, 0, "could not be looked up by its XPath"))
         return [field.kind.absent] * len(nodes)
     try:
-        return field.convert(found, currency)
+        column = field.convert(found, currency)
     except ValueError:  # something is missing or wrong
-        return [_cell(field, index, value, currency, faults) for index, value in enumerate(found)]
+        column = [_cell(field, index, value, currency, faults) for index, value in enumerate(found)]
+    for less in field.less:
+        taken = _column(less, nodes, currency, faults)
+        column = [_less(field, index, *pair, faults) for index, pair in enumerate(zip(column, taken, strict=True))]
+    return column
 
 
 def _cell(field: _Field, index: int, value: Any, currency: str, faults: list[_Fault]) -> Any:
@@ -176,6 +181,14 @@ def _cell(field: _Field, index: int, value: Any, currency: str, faults: list[_Fa
     elif field.kind.required:
         faults.append((field, index, "is missing"))
     return field.kind.absent
+
+
+def _less(field: _Field, index: int, amount: int | None, taken: int | None, faults: list[_Fault]) -> int | None:
+    if amount is None or taken is None:
+        return None
+    if abs(amount - taken) > _INT64_MAX:
+        faults.append((field, index, "is too large an amount"))
+    return amount - taken
 
 
 def _tax(code: str, rate: str, base: int | None, amount: int) -> dict[str, Any]:
@@ -226,24 +239,21 @@ def _compile(name: str, compiler: Callable[..., Any], *arguments: Any) -> Any:
 def _compile_field(prefix: str, name: str, kind: _Kind, spec: Any, compile_place: Callable[[str], Column]) -> _Field:
     options = {"at": spec} if isinstance(spec, str) else spec or {}
     at = _as_list(options.get("at", []))
+    convert = _converter(kind, options)
     column = _joined([compile_place(place) for place in at]) if at else None
     if "value" in options:
         column = _constant(options["value"])
-    return _Field(
-        name=name,
-        code=f"mapping:{prefix}{name}",
-        place=" + ".join(at),
-        kind=kind,
-        column=column,
-        convert=_converter(kind, options),
-        default=options.get("default"),
-        less=tuple(compile_place(place) for place in _as_list(options.get("less", []))),
-    )
+    code = f"mapping:{prefix}{name}"
+    less = [
+        _Field(name, code, place, _Kind("money", absent=None), compile_place(place), convert, default=0)
+        for place in _as_list(options.get("less", []))
+    ]
+    return _Field(name, code, " + ".join(at), kind, column, convert, options.get("default"), less)
 
 
-def _converter(kind: _Kind, options: Mapping[str, Any]) -> Callable[..., Any]:
+def _converter(kind: _Kind, options: Mapping[str, Any]) -> values.Converter:
     if kind.holds == "money":
-        return values.money_in_minor if options.get("unit") == "minor" else values.money_in_major
+        return values.amounts_in_minor if options.get("unit") == "minor" else values.amounts_in_major
     if kind.holds == "time":
         zone = options.get("zone")
         try:
@@ -251,8 +261,8 @@ def _converter(kind: _Kind, options: Mapping[str, Any]) -> Callable[..., Any]:
         except (ValueError, OSError, LookupError) as error:
             raise ValueError(f"{zone!r} is no time zone that this machine knows (IANA: Europe/Kyiv)") from error
         pattern = options.get("format", "iso")
-        return values.iso_time(tz) if pattern == "iso" else values.patterned_time(pattern, tz)
-    return {"text": values.text, "quantity": values.quantity, "currency": values.currency}[kind.holds]
+        return values.iso_times(tz) if pattern == "iso" else values.patterned_times(pattern, tz)
+    return {"text": values.texts, "quantity": values.quantities, "currency": values.currencies}[kind.holds]
 
 
 def _as_list(places: str | list[str]) -> list[str]:

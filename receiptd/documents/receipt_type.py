@@ -19,6 +19,9 @@ from receiptd.documents.schemas import FINDINGS_MAX, JsonSchema, Schema, XmlSche
 from receiptd.domain.errors import ConfigurationError
 from receiptd.domain.receipt import Finding, Severity
 
+BODY_MAX_BYTES = 1_048_576
+"""The largest document of a type that does not say."""
+
 _SCHEMA_OF_TYPES = Path(__file__).with_name("type.schema.json")
 _TYPES = jsonschema_rs.Draft202012Validator(orjson.loads(_SCHEMA_OF_TYPES.read_bytes()))
 
@@ -110,7 +113,7 @@ def load_type(folder: Path) -> ReceiptType:
         format=format_,
         folder=folder,
         registrars=tuple(spec["registrars"]),
-        body_max_bytes=spec.get("body_max_bytes", 1_048_576),
+        body_max_bytes=spec.get("body_max_bytes", BODY_MAX_BYTES),
         recognisers=recognisers,
         media_types=tuple(spec.get("media_types", ())),
         _schema=XmlSchema(schema_path) if format_ is Format.XML else JsonSchema(schema_path),

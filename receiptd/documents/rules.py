@@ -1,17 +1,19 @@
 """Rules: CEL expressions over the canonical receipt that must hold, each with a severity and a message.
 
 An expression sees ``receipt``, the canonical receipt (money in minor units, as int64), and two functions beside CEL's
-own: ``sum(list)`` and, for messages, ``money(amount)``, which writes an amount in major units. ``receipt`` is used by
+own: ``sum(list)`` and, in messages, ``money(amount)``, which writes an amount in major units. ``receipt`` is used by
 its fields only (``receipt.total``), and a line or a tax has those of its fields that some rule of the type names.
 
-Handing a value to CEL costs more than evaluating: some 2 us for each object in it. So an expression gets only what it
-names, and ``receipt.lines.map(l, l.amount)``, the list of one field, is handed over as just that: a list of integers.
+Handing a value to CEL costs more than evaluating: some 2 us for each object in it. So expressions get what they name
+as variables of their own, ``receipt_total`` for ``receipt.total``, and for the list of one field that is written
+``receipt.lines.map(l, l.amount)`` just that, a list of integers.
 """
 
 from __future__ import annotations
 
+import logging
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -23,14 +25,19 @@ from receiptd.documents.mapping import CANONICAL
 from receiptd.domain.money import to_major
 from receiptd.domain.receipt import Finding, Severity
 
+# The library logs what a function raised, values included; the finding says enough, and documents are not for logs.
+logging.getLogger("cel").setLevel(logging.CRITICAL)
+
 _LISTS = ("lines", "taxes")
 _FIELDS = frozenset({*CANONICAL[""], *_LISTS})
-_PROJECTION = re.compile(r"\breceipt\s*\.\s*(lines|taxes)\s*\.\s*map\(\s*(\w+)\s*,\s*\2\s*\.\s*(\w+)\s*\)")
-_RECEIPT = re.compile(r"(?<![\w.])receipt\b(?:\s*\.\s*(\w+))?")
-_STRING = re.compile(r"\"[^\"\\\n]*\"|'[^'\\\n]*'")
+_ONE_FIELD = r"(lines|taxes)\s*\.\s*map\(\s*(\w+)\s*,\s*\2\s*\.\s*(\w+)\s*\)"
+_USE = re.compile(rf"(?<![\w.])receipt\b(?:\s*\.\s*(?:{_ONE_FIELD}|(\w+)))?")
+_PRESENT = re.compile(r"\bhas\(\s*(receipt_\w+)\s*\)")
+_STRING = re.compile(r"(\"[^\"\n]*\"|'[^'\n]*')")
 _NAME = re.compile(r"\w+")
 _PLACEHOLDER = re.compile(r"\{([^{}]+)\}")
 _VALUE_MAX_CHARS = 64
+_INT64_MAX = 2**63 - 1
 _FAILURES = (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError)
 """What an evaluation raises for an overflow, a missing key, an unknown name, a wrong type, a bad argument."""
 
@@ -54,40 +61,24 @@ class Rules:
             ValueError: an expression is no CEL, or uses a field that the canonical receipt lacks; the text begins with
                 the rule's id.
         """
-        self._columns: set[tuple[str, str]] = set()
+        used: set[str] = set()
         self._rules = []
-        rest = ""
         for spec in specs:
             try:
-                expression = self._project(spec["that"])
-                rest += f" {expression}"
-                self._rules.append(
-                    _Rule(
-                        code=f"rule:{spec['id']}",
-                        severity=Severity(spec.get("severity", "error")),
-                        program=_compile(expression),
-                        message=spec["message"],
-                        placeholders={source: _compile(source) for source in _PLACEHOLDER.findall(spec["message"])},
-                    )
-                )
+                placeholders = {source: _compile(source, set()) for source in _PLACEHOLDER.findall(spec["message"])}
+                severity = Severity(spec.get("severity", "error"))
+                program = _compile(spec["that"], used)
             except ValueError as error:
                 raise ValueError(f"rule {spec['id']}: {error}") from error
-        named = set(_NAME.findall(rest))
-        fields = {match[1] for match in _RECEIPT.finditer(rest)} & _FIELDS
-        self._head = sorted(fields - set(_LISTS))
-        self._lists = [(name, sorted(named & CANONICAL[name].keys())) for name in _LISTS if name in fields]
+            self._rules.append(_Rule(f"rule:{spec['id']}", severity, program, spec["message"], placeholders))
+        named = {name for spec in specs for name in _NAME.findall(spec["that"])}
+        self._variables = [_variable(name, named) for name in sorted(used)]
 
     def findings(self, receipt: Mapping[str, Any]) -> list[Finding]:
         """Return a finding for each rule that ``receipt`` breaks, or for which it could not be evaluated."""
         if not self._rules:
             return []
-        seen: dict[str, Any] = {name: receipt[name] for name in self._head}
-        for group, names in self._lists:
-            seen[group] = [{name: entry[name] for name in names} for entry in receipt[group]]
-        variables: dict[str, Any] = {"receipt": seen}
-        for group, name in self._columns:
-            variables[_column(group, name)] = [entry[name] for entry in receipt[group]]
-        context = cel.Context(variables, {"sum": sum})
+        context = cel.Context({name: take(receipt) for name, take in self._variables}, {"sum": _sum})
         found = []
         for rule in self._rules:
             try:
@@ -98,35 +89,48 @@ class Rules:
                 found.append(_finding(rule, holds, receipt))
         return found
 
-    def _project(self, expression: str) -> str:
-        """Put a variable of its own in the place of each list of one field; strings with escapes are left alone."""
-        if "\\" in expression or '"""' in expression or "'''" in expression:
-            return expression
 
-        def column(match: re.Match[str]) -> str:
-            group, _, name = match.groups()
-            if name not in CANONICAL[group]:
-                raise ValueError(f"{group} have no field {name!r}; they have {', '.join(CANONICAL[group])}")
-            self._columns.add((group, name))
-            return _column(group, name)
-
-        parts = re.split(f"({_STRING.pattern})", expression)
-        parts[::2] = [_PROJECTION.sub(column, code) for code in parts[::2]]
-        return "".join(parts)
+def _sum(values: list[Any]) -> Any:
+    """Return the exact sum; past int64 CEL would go on with a double."""
+    total = sum(values)
+    if type(total) is int and not -_INT64_MAX <= total <= _INT64_MAX:
+        raise OverflowError("the sum does not fit 64 bits")
+    return total
 
 
-def _column(group: str, name: str) -> str:
-    return f"receipt_{group}_{name}"
+def _compile(expression: str, used: set[str]) -> Any:
+    """Compile ``expression`` with a variable for each field that it uses; their names join ``used``."""
+    if "\\" in expression or '"""' in expression or "'''" in expression:
+        raise ValueError(f"strings are plain, without backslashes or triple quotes: {bounded(expression)}")
 
-
-def _compile(expression: str) -> Any:
-    for match in _RECEIPT.finditer(_STRING.sub('""', expression)):
-        if match[1] not in _FIELDS:
+    def variable(match: re.Match[str]) -> str:
+        group, _, column, field = match.groups()
+        if (field or group) not in _FIELDS:
             raise ValueError(f"write receipt.FIELD, with one of {', '.join(sorted(_FIELDS))}: {bounded(expression)}")
+        if column and column not in CANONICAL[group]:
+            raise ValueError(f"{group} have no field {column!r}; they have {', '.join(CANONICAL[group])}")
+        name = f"receipt_{field}" if field else f"receipt_{group}.{column}"
+        used.add(name)
+        return name.replace(".", "_")
+
+    parts = _STRING.split(expression)
+    # Every field of the canonical receipt is present.
+    parts[::2] = [_PRESENT.sub("true", _USE.sub(variable, code)) for code in parts[::2]]
     try:
-        return cel.compile(expression)
+        return cel.compile("".join(parts))
     except ValueError as error:
         raise ValueError(f"no CEL expression: {bounded(str(error))}") from error
+
+
+def _variable(name: str, named: set[str]) -> tuple[str, Callable[[Mapping[str, Any]], Any]]:
+    """Return a variable's name in CEL, and what takes its value from the canonical receipt."""
+    field, _, column = name.removeprefix("receipt_").partition(".")
+    if column:
+        return f"receipt_{field}_{column}", lambda receipt: [entry[column] for entry in receipt[field]]
+    if field in _LISTS:
+        kept = sorted(named & CANONICAL[field].keys())
+        return name, lambda receipt: [{key: entry[key] for key in kept} for entry in receipt[field]]
+    return name, lambda receipt: receipt[field]
 
 
 def _finding(rule: _Rule, holds: Any, receipt: Mapping[str, Any]) -> Finding:
@@ -141,7 +145,7 @@ def _message(rule: _Rule, receipt: Mapping[str, Any]) -> str:
         return bounded(rule.message)
     # Few documents come here, so the whole receipt may be handed over.
     money = partial(to_major, currency=receipt["currency"])
-    context = cel.Context({"receipt": dict(receipt)}, {"sum": sum, "money": money})
+    context = cel.Context(_everything(receipt), {"sum": _sum, "money": money})
 
     def written(match: re.Match[str]) -> str:
         try:
@@ -150,3 +154,11 @@ def _message(rule: _Rule, receipt: Mapping[str, Any]) -> str:
             return "?"
 
     return bounded(_PLACEHOLDER.sub(written, rule.message))
+
+
+def _everything(receipt: Mapping[str, Any]) -> dict[str, Any]:
+    variables = {f"receipt_{field}": value for field, value in receipt.items()}
+    for group in _LISTS:
+        for column in CANONICAL[group]:
+            variables[f"receipt_{group}_{column}"] = [entry[column] for entry in receipt[group]]
+    return variables

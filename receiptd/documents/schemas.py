@@ -28,6 +28,7 @@ _DIAGNOSED_VALUES_MAX = 2_000
 
 _TYPED_VALUE = re.compile(r"(?<=: )'.*'(?= is not a valid value)", re.DOTALL)
 _OTHER_VALUE = re.compile(r"(?<=The value) '.*'(?= (?:is|has|does|must) )|(?<=key-sequence) \[.*\]", re.DOTALL)
+_QUALIFIED = re.compile(r"(?<=/)([^/\[\]*@()]+:[^/\[\]@()]+)")
 _NAMESPACE = re.compile(r"\{[^}'\s]*\}")
 
 
@@ -126,7 +127,7 @@ class XmlSchema:
             return [Finding(CODE, "the schema could not be evaluated: one of its patterns is too costly for this text")]
         entries = cast("Iterable[Any]", self._schema.error_log)
         return [
-            Finding(CODE, _without_values(entry.message), _place(document, entry.path))
+            Finding(CODE, _without_values(entry.message), _place(document, entry.path, entry.line))
             for entry in islice(entries, FINDINGS_MAX)
         ]
 
@@ -136,9 +137,13 @@ def _without_values(message: str) -> str:
     return bounded(_NAMESPACE.sub("", message))
 
 
-def _place(root: Element, path: str | None) -> str:
-    found: Any = root.xpath(path) if path else [root]
-    return xml_place(found[0])
+def _place(root: Element, path: str | None, line: int) -> str:
+    """Return the place of libxml2's ``path``: its prefixes are the document's, a default namespace is ``*``."""
+    try:
+        found: Any = root.xpath(_QUALIFIED.sub(r"*[name()='\1']", path or "/*"))
+    except etree.XPathError:
+        found = ()
+    return xml_place(found[0]) if found and etree.iselement(found[0]) else f"(line {line})"
 
 
 def xml_place(node: Element) -> str:

@@ -19,7 +19,6 @@ Converter: TypeAlias = Callable[[Sequence[Any], str], list[Any]]
 TEXT_MAX_CHARS = 1_000
 _DIGITS_MAX = 18
 _FLOAT_EXACT = 10**15
-_INT64_MAX = 2**63 - 1
 _MINOR = re.compile(r"[+-]?[0-9]{1,18}")
 _PLAIN = re.compile(r"-?[0-9]{1,18}(?:\.[0-9]{1,12})?")
 _DECIMAL = re.compile(r"[+-]?(?=\.?[0-9])[0-9]{0,18}(?:\.[0-9]{0,12})?")
@@ -32,13 +31,10 @@ def texts(found: Sequence[Any], _currency: str) -> list[str]:
     Raises:
         ValueError: a value is neither text nor a number, is empty, or is longer than 1,000 characters.
     """
-    try:
-        column = [value.strip() for value in found]
-    except AttributeError:  # not all of it is text
-        column = [_text(value) for value in found]
+    column = [value.strip() if type(value) is str else _text(value) for value in found]
     if "" in column:
         raise ValueError("is empty")
-    if max(map(len, column), default=0) > TEXT_MAX_CHARS:
+    if len("".join(column)) > TEXT_MAX_CHARS and max(map(len, column)) > TEXT_MAX_CHARS:  # the first is quick
         raise ValueError(f"is longer than {TEXT_MAX_CHARS} characters")
     return column
 
@@ -87,13 +83,6 @@ def amounts_in_minor(found: Sequence[Any], currency: str) -> list[int]:
     if not all(map(_MINOR.fullmatch, column)):
         raise ValueError("is no whole number of the currency's minor unit")
     return list(map(int, column))
-
-
-def difference(amount: int, taken: int) -> int:
-    """Return ``amount`` less ``taken``, which like every amount fits 63 bits. Raises ValueError."""
-    if abs(amount - taken) > _INT64_MAX:
-        raise ValueError("is too large an amount")
-    return amount - taken
 
 
 def iso_times(zone: tzinfo | None) -> Converter:

@@ -18,10 +18,10 @@ Element: TypeAlias = "etree._Element"  # noqa: SLF001 - the class has no public 
 
 MARKUP_MAX = 20_000
 """``<`` and ``=`` in one document: libxml2's diagnosis costs up to 5 us for each."""
-SIBLINGS_MAX = 2_000
+SIBLINGS_MAX = 1_000
 """Elements under one parent: libxml2's diagnosis counts a faulty element's elder siblings, each time."""
 
-_FEW_ELEMENTS = 2_000
+_FEW_ELEMENTS = 1_000
 _MANY_SIBLINGS = etree.XPath(f"boolean(//*[*[{SIBLINGS_MAX + 1}]])")
 _RESOURCE_LIMIT = 114  # xmlParserErrors.XML_ERR_RESOURCE_LIMIT
 _DECLARED = re.compile(rb"\s*<\?xml[^>]{1,200}?\sencoding\s*=\s*[\"']([A-Za-z0-9._:-]{1,40})[\"']")
@@ -48,7 +48,7 @@ def decode_xml(body: bytes, charset: str = "") -> Element:
 
     Raises:
         DocumentError: 400, not well-formed, an encoding that is not taken, a DOCTYPE, or past a bound: 256 levels,
-            20,000 ``<`` or ``=``, 2,000 elements under one parent.
+            20,000 ``<`` or ``=``, 1,000 elements under one parent.
     """
     encoding, text = _transcode(body, charset)
     if b"<!DOCTYPE" in text:
@@ -78,6 +78,8 @@ def _transcode(body: bytes, charset: str) -> tuple[str, bytes]:
     else:
         declared = _DECLARED.match(body)
         name = declared[1].decode() if declared else "UTF-8"
+        if name.upper().startswith("UTF-16"):
+            name = "UTF-8"  # a declaration that reads byte by byte is not in UTF-16, whatever it says
     encoding = _ENCODINGS.get(name.lower())
     if encoding is None:
         raise DocumentError(

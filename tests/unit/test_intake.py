@@ -1,4 +1,4 @@
-"""Intake on the real embedded store, with a clock of the test's own: keys across midnight, and the bound of its work."""
+"""Intake on the real embedded store, with a clock of the test's own: keys across midnight, and the bound of work."""
 
 from __future__ import annotations
 

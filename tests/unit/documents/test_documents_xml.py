@@ -150,12 +150,12 @@ def test_names_that_never_come_again_do_not_fill_the_memory():
 
     def feed(start: int, documents: int) -> None:
         for document in range(start, start + documents):
-            names = b"".join(b"<n%011d-%04d/>" % (document, i) for i in range(1900))
+            names = b"".join(b"<n%011d-%04d/>" % (document, i) for i in range(950))
             decode_xml(b"<r>" + names + b"</r>")
 
-    feed(0, 200)
+    feed(0, 400)
     before = resident_mib()
-    feed(200, 600)
+    feed(400, 1200)
     assert resident_mib() - before < 20
 
 

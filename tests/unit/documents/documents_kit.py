@@ -9,6 +9,7 @@ import yaml
 
 from receiptd.documents import ReceiptTypes
 
+ANYTHING = True  # as a JSON Schema
 JSON_TYPE = {
     "id": "slip",
     "version": 3,
@@ -58,7 +59,7 @@ BON = b"""<Bon xmlns="urn:bon" no="7"><At>2026-05-01T10:00:00+02:00</At><Total>3
 <Line name="Tea"><Qty unit="cup">1</Qty><Sum>3.50</Sum></Line></Bon>"""
 
 
-def write_type(root: Path, spec: dict, schema: object = True, name: str = "") -> Path:
+def write_type(root: Path, spec: dict, schema: object = ANYTHING, name: str = "") -> Path:
     """Write a type's folder under ``root`` and return it; ``schema`` is a JSON value, or the text of an XSD."""
     folder = root / (name or str(spec.get("id", "type")))
     folder.mkdir(parents=True)
@@ -68,7 +69,7 @@ def write_type(root: Path, spec: dict, schema: object = True, name: str = "") ->
     return folder
 
 
-def json_types(root: Path, schema: object = True, **changes: object) -> ReceiptTypes:
+def json_types(root: Path, schema: object = ANYTHING, **changes: object) -> ReceiptTypes:
     """Load the JSON type with ``changes`` to its type.yaml."""
     write_type(root, JSON_TYPE | changes, schema)
     return ReceiptTypes.load([root])
