@@ -195,7 +195,7 @@ def advance(receipt: Receipt, event: Event) -> tuple[Receipt, tuple[Effect, ...]
     Late, duplicated, reordered and contradicting events change nothing: a final registration stays as it is, and so
     does a terminal receipt (invariants 7 and 8). ``version`` is left alone; the writer counts commits.
     """
-    if isinstance(event, Delivered | DeliveryFailed | ReplayAsked):
+    if isinstance(event, (Delivered, DeliveryFailed, ReplayAsked)):
         return _advance_delivery(receipt, event)
     registration = receipt.registration(event.registrar)
     if registration is None or registration.state in FINAL_REGISTRATIONS:
@@ -203,7 +203,7 @@ def advance(receipt: Receipt, event: Event) -> tuple[Receipt, tuple[Effect, ...]
     changed, effects = _advance_registration(registration, event)
     if changed is registration:
         return receipt, ()
-    registrations = tuple(changed if r is registration else r for r in receipt.registrations)
+    registrations = tuple([changed if r is registration else r for r in receipt.registrations])
     findings = receipt.findings
     if changed.state is RegistrationState.REJECTED:
         findings = (*findings, Finding(f"registrar:{changed.registrar}", changed.reason))

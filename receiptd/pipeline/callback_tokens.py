@@ -6,12 +6,8 @@ find the row and nothing has to be stored for it.
 
 from __future__ import annotations
 
-import base64
-import binascii
 import hashlib
 import hmac
-
-from receiptd.domain.identifiers import RECEIPT_ID
 
 _MAC_BYTES = 16
 _ID_LENGTH = 33
@@ -25,22 +21,22 @@ class CallbackTokens:
         self._keys = [hashlib.blake2b(secret.encode(), digest_size=32, person=person).digest() for secret in secrets]
 
     def make(self, client_id: str, receipt_id: str) -> str:
-        """Return the token of a receipt: URL-safe text of about 80 characters."""
+        """Return the token of a receipt: hex digits, about 130 of them."""
         name = f"{receipt_id}{client_id}".encode()
-        return base64.urlsafe_b64encode(self._mac(self._keys[0], name) + name).decode().rstrip("=")
+        return (self._mac(self._keys[0], name) + name).hex()
 
     def read(self, token: str) -> tuple[str, str] | None:
         """Return ``(client_id, receipt_id)``, or None for anything that we did not make."""
         try:
-            raw = base64.b64decode(token + "=" * (-len(token) % 4), altchars=b"-_", validate=True)
+            raw = bytes.fromhex(token)
             mac, name = raw[:_MAC_BYTES], raw[_MAC_BYTES:]
-            if not any(hmac.compare_digest(mac, self._mac(key, name)) for key in self._keys):
-                return None
-            text = name.decode()
-        except (binascii.Error, ValueError):
+            for key in self._keys:
+                if hmac.compare_digest(mac, self._mac(key, name)):
+                    text = name.decode()
+                    return text[_ID_LENGTH:], text[:_ID_LENGTH]
+        except ValueError:
             return None
-        receipt_id, client_id = text[:_ID_LENGTH], text[_ID_LENGTH:]
-        return (client_id, receipt_id) if RECEIPT_ID.match(receipt_id) else None
+        return None
 
     def _mac(self, key: bytes, name: bytes) -> bytes:
         """Keyed BLAKE2b (RFC 7693): a MAC by itself, at a fifth of the cost of an HMAC."""

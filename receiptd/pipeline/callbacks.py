@@ -76,7 +76,7 @@ class Callbacks:
             event, wanted = Refused(registrar, now, reason, reference), RegistrationState.REJECTED
         try:
             before = await self._writer.current(client_id, receipt_id)
-            stood = _is_final(before.registration(registrar)) if before else False
+            stood = before is not None and _is_final(before.registration(registrar))
             crash.point("before-callback-commit")
             receipt = await self._writer.apply(client_id, receipt_id, event)
         except UnknownReceiptError as error:

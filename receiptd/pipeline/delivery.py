@@ -10,7 +10,6 @@ from __future__ import annotations
 import logging
 from collections import Counter
 from collections.abc import Callable, Coroutine
-from datetime import UTC, datetime
 from typing import Any
 
 import orjson
@@ -20,6 +19,7 @@ from receiptd.domain.lifecycle import WEBHOOK_QUEUE, Delivered, DeliveryFailed
 from receiptd.domain.receipt import DeliveryState, Receipt, RegistrationState
 from receiptd.domain.retry import Schedule
 from receiptd.domain.signatures import sign
+from receiptd.domain.timestamps import timestamp
 from receiptd.pipeline.consumer import consume
 from receiptd.pipeline.fair_queue import FairQueue
 from receiptd.pipeline.outbox import Outbox
@@ -190,12 +190,12 @@ def webhook_body(receipt: Receipt) -> bytes:
     return orjson.dumps(
         {
             "type": f"receipt.{receipt.state.lower()}",
-            "timestamp": _iso(_ended_at(receipt)),
+            "timestamp": timestamp(_ended_at(receipt)),
             "data": {
                 "receipt_id": submission.receipt_id,
                 "type": f"{submission.type_id}@{submission.type_version}",
                 "state": receipt.state,
-                "accepted_at": _iso(submission.accepted_at),
+                "accepted_at": timestamp(submission.accepted_at),
                 "registrations": [
                     {"registrar": r.registrar, "state": r.state, "reference": r.reference}
                     for r in receipt.registrations
@@ -218,7 +218,3 @@ def _ended_at(receipt: Receipt) -> float:
     if rejected:
         return min(rejected)
     return max((r.updated_at for r in receipt.registrations), default=receipt.submission.accepted_at)
-
-
-def _iso(at: float) -> str:
-    return datetime.fromtimestamp(at, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")

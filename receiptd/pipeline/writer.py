@@ -103,7 +103,7 @@ class Writer:
             UnknownReceiptError: there is no such receipt of this client.
             StorageError: whether it was stored is unknown.
         """
-        live = await self._find(client_id, receipt_id)
+        live = self._known(client_id, receipt_id) or await self._find(client_id, receipt_id)
         self._stage(live, event, lazy=False)
         return await self._durable(live)
 
@@ -113,12 +113,15 @@ class Writer:
         For outcomes that a repeated call would bring again, so that losing one in a crash costs that call only.
         Raises UnknownReceiptError.
         """
-        live = await self._find(client_id, receipt_id)
+        live = self._known(client_id, receipt_id) or await self._find(client_id, receipt_id)
         self._stage(live, event, lazy=True)
         return live.head
 
     async def current(self, client_id: str, receipt_id: str) -> Receipt | None:
         """Return the receipt with every event applied so far, durable or not, or None."""
+        live = self._known(client_id, receipt_id)
+        if live is not None:
+            return live.head
         try:
             return (await self._find(client_id, receipt_id, keep=False)).head
         except UnknownReceiptError:
@@ -159,6 +162,10 @@ class Writer:
             await self._commit_group()
 
     # -- staging ---------------------------------------------------------------------------------------------------
+
+    def _known(self, client_id: str, receipt_id: str) -> _Live | None:
+        live = self._live.get(receipt_id)
+        return live if live is not None and live.head.submission.client_id == client_id else None
 
     async def _find(self, client_id: str, receipt_id: str, *, keep: bool = True) -> _Live:
         live = self._live.get(receipt_id)
