@@ -305,7 +305,10 @@ async def serve(configuration: Configuration, *, announce: Callable[[str], None]
     Raises:
         ConfigurationError: the address is taken, the store is in use, or a receipt type does not load.
     """
-    crash.arm_from_environment()
+    try:
+        crash.arm_from_environment()
+    except ValueError as error:
+        raise ConfigurationError(f"{crash.VARIABLE}: {error}") from error
     settings = configuration.settings
     listener = _bind(settings.http.host, settings.http.port)
     store = await EmbeddedStore.open(settings.storage.path, SystemClock(), auth=settings.auth)

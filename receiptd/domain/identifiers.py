@@ -34,7 +34,7 @@ def day_of(receipt_id: str) -> date:
 def candidate_ids(now: float, client_id: str, key: str) -> tuple[str, str]:
     """Return today's and yesterday's id for a key at ``now`` (seconds since the epoch).
 
-    A retry after midnight must find the row of the day before, so a key holds for at least 24 hours.
+    A retry after midnight must find the row of the day before.
     """
     day = int(now // _DAY_S)
     return _name(_stamp(day), client_id, key), _name(_stamp(day - 1), client_id, key)

@@ -6,6 +6,7 @@ Teardown ends each process by its id; a failed test shows its daemon's log.
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 import urllib.request
@@ -164,15 +165,41 @@ def _start(settings: Path, directory: Path, **variables: str) -> Daemon:
 
 
 @pytest.fixture(scope="module")
-def daemon(settings: Path, shared_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Daemon]:
-    """A daemon that the tests of a module share; it must still run, and drain in good order, when they have ended."""
-    running = _start(settings, tmp_path_factory.mktemp("daemon"))
+def daemon_settings(settings: Path) -> Path:
+    """The settings file of ``daemon``, for modules to override."""
+    return settings
+
+
+@pytest.fixture(scope="module")
+def daemon(
+    daemon_settings: Path, shared_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Daemon]:
+    """A daemon that the tests of a module share.
+
+    When they have ended it must still run and drain in good order, and must have answered as its description says.
+    """
+    running = _start(daemon_settings, tmp_path_factory.mktemp("daemon"))
     try:
         yield running
         assert running.process.running, running.log_tail()
+        assert not _undeclared_answers(running.url)
     finally:
         status = running.process.stop()
     assert status == 0, running.log_tail()
+
+
+def _undeclared_answers(url: str) -> set[tuple[str, str]]:
+    """Return the calls and statuses that the daemon has answered and its OpenAPI description does not declare."""
+    with urllib.request.urlopen(f"{url}/openapi.json", timeout=10) as answer:
+        paths = json.load(answer)["paths"].values()
+    declared = {
+        (call["operationId"], status) for path in paths for call in path.values() for status in call["responses"]
+    }
+    with urllib.request.urlopen(f"{url}/metrics", timeout=10) as answer:
+        metrics = answer.read().decode()
+    answered = set(re.findall(r'^receiptd_http_requests_total{call="(\w+)",status="(\d+)"}', metrics, re.MULTILINE))
+    assert answered
+    return {(call, status) for call, status in answered if call != "none"} - declared
 
 
 @pytest.fixture

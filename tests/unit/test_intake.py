@@ -96,6 +96,25 @@ async def test_a_retry_after_midnight_finds_the_receipt_of_the_day_before(node, 
         await node.intake.submit(replace(posting, body=posting.body + b"\n"))
 
 
+@pytest.mark.parametrize(("hours", "same"), [(5.9, True), (6.1, False)])
+async def test_a_key_holds_six_hours_into_the_next_day(node, clock, posting, hours, same):
+    clock.at = MIDNIGHT - 1
+    first = await node.intake.submit(replace(posting, idempotency_key=str(hours)))
+    clock.at = MIDNIGHT + hours * 3600
+    again = await node.intake.submit(replace(posting, idempotency_key=str(hours)))
+    assert (again.receipt.receipt_id == first.receipt.receipt_id) is same
+
+
+async def test_a_replay_is_answered_though_the_types_have_changed_since(node, posting):
+    """Invariant 4: what was taken stays taken when its type is no longer there."""
+    first = await node.intake.submit(posting)
+    node.intake.types = ReceiptTypes.load([])
+    again = await node.intake.submit(posting)
+    assert (again.replayed, again.receipt.receipt_id) == (True, first.receipt.receipt_id)
+    with pytest.raises(DocumentError):
+        await node.intake.submit(replace(posting, body=posting.body + b" "))
+
+
 async def test_a_retry_after_midnight_and_a_restart_finds_it_too(store, clock, posting):
     """Invariant 4: nothing of it is kept in memory only."""
     clock.at = MIDNIGHT - 0.5
