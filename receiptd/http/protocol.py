@@ -340,6 +340,7 @@ class Connection(asyncio.Protocol):
     def _forget(self) -> None:
         self._held = b""
         self._release()
+        self._parser.close()
         self._state.forget(self)
 
     def _expect_within(self, timeout_s: float) -> None:

@@ -6,7 +6,6 @@ Pure functions. What is refused says why in the server's own words, never in the
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
 from functools import lru_cache
 
 _METHODS = {method.encode(): method for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")}
@@ -118,26 +117,18 @@ def _served_method(word: bytes) -> str:
     return method
 
 
-def parse_fields(lines: Iterable[str]) -> dict[str, str]:
-    """Return the header fields by name in lower case; the values of a repeated list are joined.
+def join_field(name: str, first: str, second: str) -> str:
+    """Return the value of a repeated field, whose name is in lower case.
 
-    ``lines`` are well-formed (llhttp has passed them). A repeated field that this server does not know is joined
-    too: only a list may be repeated (RFC 9110, section 5.3), and a proxy's own fields must not fail a request.
+    A repeated field that this server does not know is joined too: only a list may be repeated (RFC 9110, section 5.3),
+    and a proxy's own fields must not fail a request.
 
     Raises:
-        RefusedError: a field with a single value is repeated.
+        RefusedError: the field has a single value.
     """
-    fields: dict[str, str] = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        name = name.lower()
-        value = value.strip(" \t")
-        if name in fields:
-            if name in _SINGLE or (name in _STAR_OR_LIST and "*" in {value, fields[name]}):
-                raise bad_request("A field that must not be repeated is repeated.")
-            value = f"{fields[name]}, {value}"
-        fields[name] = value
-    return fields
+    if name in _SINGLE or (name in _STAR_OR_LIST and "*" in {first, second}):
+        raise bad_request("A field that must not be repeated is repeated.")
+    return f"{first}, {second}"
 
 
 @lru_cache(maxsize=256)

@@ -39,7 +39,9 @@ class ReceiptTelemetry:
                 self._refused.inc()
             else:
                 self._accepted.inc()
-        if receipt.terminal and receipt.registrations and (before is None or not before.terminal):
+        if not receipt.terminal:
+            return
+        if receipt.registrations and (before is None or not before.terminal):
             self._ended[receipt.state].inc()
             self._duration.observe(max(0.0, receipt.updated_at - receipt.submission.accepted_at))
         if self._log is not None and receipt.settled and (before is None or not before.settled):

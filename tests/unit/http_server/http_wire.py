@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
@@ -131,6 +133,12 @@ class Wire:
                 while piece := await self.reader.read(65_536):
                     received += piece
         return received
+
+    def reset(self) -> None:
+        """Leave with a reset in place of a proper end."""
+        at_once = struct.pack("ii", 1, 0)
+        self.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, at_once)
+        self.writer.transport.abort()
 
     async def close(self) -> None:
         self.writer.close()

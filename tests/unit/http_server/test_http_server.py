@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
-import struct
 import time
 
 import pytest
@@ -46,9 +45,11 @@ async def test_a_connection_serves_many_requests() -> None:
 MESSAGES = [
     get("/a?b"),
     post(b"hello\r\n\r\nworld"),
-    chunked(b"hello\r\n\r\nworld\r\n", trailer=b"Checksum: 1\r\nHost: other\r\n"),
+    chunked(b"hello\r\n\r\nworld\r\n", trailer=b"Checksum: 1\r\nHost: other\r\nContent-Length: 5\r\n"),
     b"\r\n\r\n" + get("/after-empty-lines"),
     request("POST", "/", "Upgrade: h2c", "Connection: Upgrade, HTTP2-Settings", "Content-Length: 4") + b"up\r\n",
+    request("POST", "/", "Transfer-Encoding: Chunked", "Connection: upgrade", "Upgrade: websocket")
+    + b'000A;a="b;c";d\r\n0\r\n\r\nhello\r\n0;last\r\n\r\n',
 ]
 
 
@@ -238,12 +239,15 @@ async def test_a_peer_that_has_ended_its_side_is_still_answered() -> None:
         assert await wire.rest() == b""
 
 
-async def test_a_handler_outlives_its_peer_and_counts_until_its_end() -> None:
+@pytest.mark.parametrize("by_reset", [False, True])
+async def test_a_handler_outlives_its_peer_and_counts_until_its_end(by_reset) -> None:
     async with serving(connections_max=1) as served:
         wire = await served.wire()
         await wire.send(get("/wait?1"))
         await served.application.started.wait()
-        wire.writer.transport.abort()
+        if by_reset:
+            wire.reset()
+        await wire.close()
         await asyncio.sleep(0.05)
         assert served.server.stats.connections == 1
         refused = await (await served.wire()).answer()
@@ -356,10 +360,8 @@ async def test_a_reset_inside_anything_leaves_nothing_behind(caplog) -> None:
         for message in (b"", get()[:-3], post(b"hello")[:-2], get("/yield"), get("/bytes?3000000"), b"garbage\r\n"):
             wire = await served.wire()
             await wire.send(message)
-            linger = struct.pack("ii", 1, 0)
-            wire.writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
             await asyncio.sleep(0.02)
-            wire.writer.transport.abort()
+            wire.reset()
         assert await served.empty()
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
