@@ -98,4 +98,8 @@ class HttpServer:
         self._sweep_timer = state.loop.call_later(self._limits.sweep_interval_s, self._sweep)
         now = state.loop.time()
         for connection in [connection for connection in state.connections if connection.deadline < now]:
-            connection.expire()
+            try:
+                connection.expire()
+            except Exception:
+                connection.abort()  # so that the next sweep comes to the others
+                raise

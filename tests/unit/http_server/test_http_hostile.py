@@ -372,9 +372,9 @@ async def test_an_application_that_cannot_even_refuse_costs_only_the_connection(
         def refuse(self, *_) -> None:
             raise ValueError("broken on purpose")
 
-    async with serving(Broken()) as served:
+    async with serving(Broken(), head_timeout_s=0.1) as served:
         asyncio.get_running_loop().set_exception_handler(lambda *_: None)
-        for message in (b"nonsense\r\n\r\n", get("/fail"), get("/bytes?x")):
+        for message in (b"nonsense\r\n\r\n", get("/fail"), get("/bytes?x"), get()[:-2]):
             wire = await served.wire()
             await wire.send(message)
             assert await wire.rest() == b""
