@@ -79,7 +79,7 @@ times = st.floats(0, 1e12)
     st.booleans(),
 )
 def test_a_cursor_goes_on_where_its_page_ended_for_the_same_client(window, state, type_id, limit, with_delivery):
-    after = "20260131-" + "v" * 24
+    after = "20260131-" + "f" * 24
     query = PageQuery(
         client_id="shop",
         start=window[0],

@@ -122,7 +122,7 @@ def test_hostile_documents_are_judged_in_a_blink(types, name):
         took_s.append(time.thread_time() - started)
     assert seen == code
     assert max(map(len, texts)) <= 300
-    assert min(took_s) < 0.1
+    assert min(took_s) < 0.5, "a quadratic step would take seconds; scripts measure the rest"
 
 
 def test_hostile_documents_leave_no_memory_behind(types):
