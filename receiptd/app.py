@@ -12,11 +12,12 @@ import logging
 import os
 import signal
 import socket
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from prometheus_client import CollectorRegistry, GCCollector, PlatformCollector, ProcessCollector
+from prometheus_client import CollectorRegistry
 
 from receiptd.adapters.embedded.store import EmbeddedStore
 from receiptd.adapters.outbound.client import OutboundClient
@@ -25,6 +26,7 @@ from receiptd.domain.addresses import OPERATOR, AddressPolicy
 from receiptd.domain.errors import ConfigurationError, StorageError
 from receiptd.http.api import Api
 from receiptd.http.server import HttpServer, ServerLimits
+from receiptd.observation import observe
 from receiptd.pipeline.callbacks import Callbacks
 from receiptd.pipeline.delivery import Delivery
 from receiptd.pipeline.dispatch import Dispatcher
@@ -40,7 +42,6 @@ from receiptd.runtime.clock import SystemClock
 from receiptd.runtime.notify import notify, watchdog, watchdog_interval_s
 from receiptd.runtime.supervisor import Supervisor
 from receiptd.settings import Configuration, ReceiptTypeSettings
-from receiptd.telemetry.collector import Readings
 from receiptd.telemetry.receipts import ReceiptTelemetry
 
 _log = logging.getLogger("receiptd.app")
@@ -62,8 +63,7 @@ class Daemon:
         self._supervisor = Supervisor()
         self._draining = False
 
-        host, port = listener.getsockname()[:2]
-        public_url = settings.http.public_url.rstrip("/") or f"http://{host}:{port}"
+        public_url = settings.http.public_url.rstrip("/") or _url_of(listener)
         webhooks = settings.webhooks
         self._registrar_http = OutboundClient(
             OPERATOR,
@@ -75,7 +75,7 @@ class Daemon:
                 allow_private=webhooks.allow_private,
                 allow_http=webhooks.allow_http,
             ),
-            connections_per_origin=webhooks.concurrency_per_client,
+            connections_per_origin=webhooks.concurrency,
         )
         types = load_types(settings.receipt_types, {registrar.id for registrar in configuration.registrars})
 
@@ -138,7 +138,16 @@ class Daemon:
                 buffered_max_bytes=settings.http.buffered_max_bytes,
             ),
         )
-        self._observe(registry)
+        observe(
+            registry,
+            intake=self._intake,
+            writer=self._writer,
+            outbox=self._outbox,
+            lanes=self._lanes,
+            delivery=self._delivery,
+            recovery=self._recovery,
+            server=self._server,
+        )
 
     async def run(self, announce: Callable[[str], None]) -> int:
         """Serve until a signal or a fault; return the exit status: 0 after a signal, 1 after a fault.
@@ -155,11 +164,9 @@ class Daemon:
         gc.collect()
         gc.freeze()
         gc.set_threshold(*_GC_THRESHOLDS)
-        host, port = self._listener.getsockname()[:2]
-        announce(f"http://{host}:{port}")
-        _log.info(
-            "ready", extra={"url": f"http://{host}:{port}", "registrars": sorted(self._lanes), "pid": os.getpid()}
-        )
+        url = _url_of(self._listener)
+        announce(url)
+        _log.info("ready", extra={"url": url, "registrars": sorted(self._lanes), "pid": os.getpid()})
         notify("READY=1")
         await self._supervisor.stopping.wait()
         if self._supervisor.fault:
@@ -172,7 +179,8 @@ class Daemon:
         start("writer", self._writer.run())
         start("outbox", self._outbox.run())
         start("recovery", self._recovery.run())
-        start("expire", self._expire())
+        if self._settings.storage.hot_days:
+            start("expire", self._expire())
         for lane in self._lanes.values():
             for name, task in lane.tasks().items():
                 start(name, task())
@@ -190,19 +198,21 @@ class Daemon:
         await asyncio.sleep(settings.readiness_delay_s)
         deadline = loop.time() + settings.deadline_s
         self._watch.close()
-        await self._server.drain(settings.deadline_s)
-        await self._supervisor.stop("recovery", "pull.", "expire")
-        while self._in_hand and loop.time() < deadline:  # noqa: ASYNC110 - a sum over parts has no event of its own
-            await asyncio.sleep(_HAND_POLL_S)
-        await self._supervisor.stop("lane.", "delivery.", "outbox", "writer")
-        await self._outbox.flush()
-        await self._writer.flush()
-        left = self._in_hand
-        await self._registrar_http.close()
-        await self._webhook_http.close()
-        await self._store.close()
-        await self._supervisor.stop()
-        _log.info("stopped", extra={"left_to_recovery": left})
+        try:
+            await self._server.drain(settings.deadline_s)
+            await self._supervisor.stop("recovery", "pull.", "expire")
+            while self._in_hand and loop.time() < deadline:  # noqa: ASYNC110 - a sum over parts has no event of its own
+                await asyncio.sleep(_HAND_POLL_S)
+            await self._supervisor.stop("lane.", "delivery.", "outbox", "writer")
+            await self._outbox.flush()
+            await self._writer.flush()
+        finally:
+            left = self._in_hand
+            await self._registrar_http.close()
+            await self._webhook_http.close()
+            await self._store.close()
+            await self._supervisor.stop()
+            _log.info("stopped", extra={"left_to_recovery": left})
 
     @property
     def _in_hand(self) -> int:
@@ -211,7 +221,7 @@ class Daemon:
     def _readiness(self) -> tuple[bool, dict[str, str]]:
         checks = {
             "draining": "yes" if self._draining else "no",
-            "store": "failing" if self._clock.now() - self._writer.failed_at < _STORE_DOUBT_S else "ok",
+            "store": "failing" if time.monotonic() - self._writer.failed_at < _STORE_DOUBT_S else "ok",
             "intake": "full" if self._intake.in_flight >= self._settings.http.in_flight_max else "ok",
         }
         checks |= {f"registrar.{name}": str(lane.breaker.state) for name, lane in self._lanes.items()}
@@ -235,51 +245,6 @@ class Daemon:
             except StorageError as error:
                 _log.warning("expiry waits for the store", extra={"reason": str(error)})
             await asyncio.sleep(_EXPIRE_EVERY_S)
-
-    def _observe(self, registry: CollectorRegistry) -> None:
-        readings = Readings()
-        lanes, delivery = self._lanes, self._delivery
-        readings.gauge("receiptd_intake_in_flight", "POSTs being taken in.", lambda: [({}, self._intake.in_flight)])
-        readings.gauge(
-            "receiptd_writer_backlog", "Receipts with uncommitted changes.", lambda: [({}, self._writer.backlog)]
-        )
-        readings.gauge(
-            "receiptd_lane_depth",
-            "Receipts in a lane's memory.",
-            lambda: [({"registrar": n}, lane.depth) for n, lane in lanes.items()],
-        )
-        readings.gauge(
-            "receiptd_lane_circuit_open",
-            "1 while a registrar's circuit is not closed.",
-            lambda: [({"registrar": n}, float(lane.breaker.state != "closed")) for n, lane in lanes.items()],
-        )
-        readings.counter(
-            "receiptd_registrar_calls",
-            "Calls to registrars by outcome.",
-            lambda: [
-                ({"registrar": n, "outcome": kind}, count)
-                for n, lane in lanes.items()
-                for kind, count in lane.calls.items()
-            ],
-        )
-        readings.counter(
-            "receiptd_webhook_calls",
-            "Webhook calls by outcome.",
-            lambda: [({"outcome": kind}, count) for kind, count in delivery.outcomes.items()],
-        )
-        readings.gauge("receiptd_webhook_depth", "Webhooks in memory.", lambda: [({}, delivery.depth)])
-        readings.counter(
-            "receiptd_recovered", "Receipts that recovery took up.", lambda: [({}, self._recovery.taken_over)]
-        )
-        readings.counter(
-            "receiptd_faults",
-            "Unexpected errors over one receipt, logged and left to recovery.",
-            lambda: [({}, delivery.faults + sum(lane.faults for lane in lanes.values()))],
-        )
-        registry.register(readings)
-        ProcessCollector(registry=registry)
-        PlatformCollector(registry=registry)
-        GCCollector(registry=registry)
 
 
 def load_types(settings: ReceiptTypeSettings, registrars: set[str] | frozenset[str]) -> ReceiptTypes:
@@ -310,6 +275,11 @@ async def serve(configuration: Configuration, *, announce: Callable[[str], None]
     except ValueError as error:
         raise ConfigurationError(f"{crash.VARIABLE}: {error}") from error
     settings = configuration.settings
+    wildcard = settings.http.host in ("0.0.0.0", "::")  # noqa: S104 - refused below unless the operator says more
+    if wildcard and not settings.http.public_url:
+        raise ConfigurationError(
+            f"http.public_url: must say where registrars reach this service, since http.host is {settings.http.host}"
+        )
     listener = _bind(settings.http.host, settings.http.port)
     store = await EmbeddedStore.open(settings.storage.path, SystemClock(), auth=settings.auth)
     try:
@@ -331,3 +301,8 @@ def _bind(host: str, port: int) -> socket.socket:
         listener.close()
         raise ConfigurationError(f"http.host, http.port: cannot listen on {host}:{port}: {error.strerror}") from error
     return listener
+
+
+def _url_of(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"

@@ -54,7 +54,7 @@ class HttpSettings(_Section):
 
     host: str = "127.0.0.1"
     port: int = Field(default=8080, ge=0, le=65535)
-    public_url: str = ""
+    public_url: str = Field(default="", pattern=r"^(https?://[^\s]+)?$")
     """Where registrars reach this service; empty: the listener's own address."""
     body_max_bytes: int = Field(default=1_048_576, ge=1024, le=67_108_864)
     connections_max: int = Field(default=10_000, ge=1)
@@ -71,7 +71,8 @@ class StorageSettings(_Section):
 
     backend: Literal["embedded"] = "embedded"
     path: Path = Path("var/receiptd")
-    hot_days: int = Field(default=35, ge=1, le=400)
+    hot_days: int = Field(default=0, ge=0, le=40_000)
+    """Settled receipts older than this are deleted; 0 keeps all. Set it only where something else keeps them."""
 
 
 class WriterSettings(_Section):
@@ -82,14 +83,15 @@ class WriterSettings(_Section):
     """The same for changes that nobody waits for; they usually ride along with one that somebody does."""
     batch_max: int = Field(default=500, ge=1, le=10_000)
     live_max: int = Field(default=20_000, ge=100)
-    """Unsettled receipts kept in memory; beyond it the idle ones are read from the ledger when needed."""
+    live_max_bytes: int = Field(default=134_217_728, ge=1_048_576)
+    """Unsettled receipts kept in memory; beyond either, idle ones are read from the ledger when needed."""
 
 
 class RecoverySettings(_Section):
     """The dead man's switch."""
 
-    delay_s: Seconds = 60.0
-    """When a receipt's recovery message first comes round."""
+    delay_s: Seconds = 30.0
+    """When a receipt's recovery message first comes round; later rounds are as far apart as the receipt is old."""
     interval_max_s: Seconds = 900.0
     """The longest pause between two rounds (SQS delays by at most 900 s)."""
 
@@ -149,7 +151,7 @@ class RegistrarAuth(_Section):
     token: Secret = SecretStr("")
     username: str = ""
     password: Secret = SecretStr("")
-    header: str = "X-Api-Key"
+    header: str = Field(default="X-Api-Key", pattern=r"^[A-Za-z0-9-]+$")
 
 
 class RetrySettings(_Section):
@@ -189,7 +191,7 @@ class RegistrarSettings(_Section):
 
     id: str = Field(pattern=r"^[a-z][a-z0-9-]{0,31}$")
     url: str = Field(pattern=r"^https?://[^\s]+$")
-    status_url: str = ""
+    status_url: str = Field(default="", pattern=r"^(https?://[^\s]+)?$")
     """Asked (GET) about an overdue receipt; ``{receipt_id}`` is filled in. Empty: the submission is repeated."""
     answers: Literal["callback", "synchronous"] = "callback"
     sends: Literal["original", "canonical"] = "original"
@@ -199,8 +201,11 @@ class RegistrarSettings(_Section):
     queue_max: int = Field(default=2_000, ge=1)
     rate_per_s: float = Field(default=0.0, ge=0)
     """Calls a second at most; 0: as many as ``concurrency`` allows."""
-    refusal_statuses: tuple[int, ...] = (400, 409, 422)
-    """Statuses that refuse the receipt for good; every other failure is tried again."""
+    refusal_statuses: tuple[int, ...] = (400, 422)
+    """Statuses that refuse a submitted receipt for good; every other failure is tried again.
+
+    409 is not among them: under the IETF's Idempotency-Key it says that the first call is still being worked on.
+    """
     retry: RetrySettings = RetrySettings()
     breaker: BreakerSettings = BreakerSettings()
     callback: CallbackSettings = CallbackSettings()

@@ -33,6 +33,8 @@ class Submitted:
     at: float
     deadline: float
     reference: str = ""
+    again: bool = False
+    """Whether it was submitted once more because its callback was missed; that counts as an attempt."""
 
 
 @value
@@ -237,8 +239,7 @@ def _advance_registration(
     reference = getattr(event, "reference", "") or registration.reference
     match event:
         case Submitted():
-            # Submitted once more means that the callback was missed; that counts, so it cannot go on for ever.
-            attempts += registration.state is RegistrationState.SUBMITTED
+            attempts += event.again
             return Registration(name, RegistrationState.SUBMITTED, attempts, event.at, event.deadline, reference), ()
         case Confirmed():
             return Registration(name, RegistrationState.REGISTERED, attempts, event.at, 0.0, reference), ()
@@ -250,9 +251,10 @@ def _advance_registration(
             parked = Registration(name, RegistrationState.PARKED, attempts + 1, event.at, 0.0, reference, event.reason)
             return parked, (Owe(registrar_queue(name), event.at, dead=True),)
         case AttemptFailed(retry_at=float(retry_at)):
-            waiting = Registration(
-                name, RegistrationState.PENDING, attempts + 1, event.at, retry_at, reference, event.reason
-            )
+            # What was submitted stays so while it is asked about: states never go back (invariant 7).
+            submitted = registration.state is RegistrationState.SUBMITTED
+            state = RegistrationState.SUBMITTED if submitted else RegistrationState.PENDING
+            waiting = Registration(name, state, attempts + 1, event.at, retry_at, reference, event.reason)
             return waiting, ((Owe(registrar_queue(name), retry_at),) if event.durable else ())
         case _:  # pragma: no cover - the union is closed
             raise TypeError(f"unknown event {event!r}")

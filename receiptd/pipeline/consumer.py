@@ -48,8 +48,10 @@ async def _process(queue: WorkQueue, name: str, received: Sequence[Received], ha
         except (UnknownReceiptError, ValueError) as error:
             _log.warning("message dropped", extra={"queue": name, "reason": str(error)})
             follows = None
-        except StorageError:
-            raise
+        except StorageError as error:
+            # This one row cannot be read or written now: the others of the batch go on without it.
+            _log.warning("message left", extra={"queue": name, "receipt": one.message.key, "reason": str(error)})
+            continue
         except Exception:  # noqa: BLE001 - invariant 12: a poison message must not take the others with it
             _log.exception("fault over a message", extra={"queue": name, "receipt": one.message.key})
             continue

@@ -8,6 +8,7 @@ retries, replays and crashes.
 from __future__ import annotations
 
 import logging
+import random
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from typing import Any
@@ -33,7 +34,8 @@ from receiptd.settings import WebhookSettings
 _log = logging.getLogger("receiptd.delivery")
 _REPLY_MAX_BYTES = 4_096
 _RETRY_AFTER_MAX_S = 86_400.0
-_CROWDED_DELAY_S = 2.0
+_CROWDED_MIN_S, _CROWDED_MAX_S = 2.0, 900.0
+_PARKED_PER_S = 20.0
 _PULL_MAX = 100
 _EARLY_S = 1.0
 _GONE = 410
@@ -65,6 +67,8 @@ class Delivery:
         self._waiting: FairQueue[Receipt] = FairQueue(settings.concurrency_per_client)
         self._held: set[str] = set()
         self._per_client: Counter[str] = Counter()
+        self._parked: dict[str, int] = {}
+        """Webhooks of each client that wait in the durable queue for room, as far as this process knows."""
         self.outcomes: Counter[str] = Counter()
         """Calls so far by what came of them, for the metrics."""
         self.faults = 0
@@ -83,21 +87,20 @@ class Delivery:
             len(self._held) >= self._settings.queue_max
             or self._per_client[client_id] >= self._settings.queue_max_per_client
         ):
-            at = self._clock.now() + _CROWDED_DELAY_S
-            self._outbox.put(WorkItem(client_id, receipt_id).message(WEBHOOK_QUEUE, at))
+            # The more of a client's webhooks wait, the less often each of them asks for room.
+            parked = self._parked[client_id] = self._parked.get(client_id, 0) + 1
+            delay_s = min(max(parked / _PARKED_PER_S, _CROWDED_MIN_S), _CROWDED_MAX_S) * (0.5 + random.random())  # noqa: S311
+            self._outbox.put(WorkItem(client_id, receipt_id).message(WEBHOOK_QUEUE, self._clock.now() + delay_s))
             return
         self._held.add(receipt_id)
         self._per_client[client_id] += 1
         self._waiting.put(client_id, receipt)
 
-    def resume(self, receipt: Receipt, now: float) -> float | None:
-        """Take up a webhook after a crash; return when to look again, None when it is at rest."""
+    def resume(self, receipt: Receipt, now: float) -> None:
+        """Take up a webhook that is due and in nobody's hands: after a crash, or back from the durable queue."""
         delivery = receipt.delivery
-        if delivery is None or delivery.state is not DeliveryState.OWED:
-            return None
-        if delivery.due_at <= now:
+        if delivery is not None and delivery.state is DeliveryState.OWED and delivery.due_at <= now:
             self.offer(receipt)
-        return max(delivery.due_at, now)
 
     def tasks(self) -> dict[str, Callable[[], Coroutine[Any, Any, None]]]:
         """Return the core tasks by name."""
@@ -179,6 +182,9 @@ class Delivery:
         return min(_PULL_MAX, self._settings.queue_max // 2 - len(self._held))
 
     async def _take_back(self, item: WorkItem) -> None:
+        parked = self._parked.pop(item.client_id, 0)
+        if parked > 1:
+            self._parked[item.client_id] = parked - 1
         receipt = await self._writer.current(item.client_id, item.receipt_id)
         if receipt is not None:
             self.resume(receipt, self._clock.now() + _EARLY_S)

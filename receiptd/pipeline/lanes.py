@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import time
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -31,6 +32,9 @@ _log = logging.getLogger("receiptd.lanes")
 _PULL_MAX = 100
 _FULL_DELAY_S = 1.0
 _EARLY_S = 1.0
+_PULL_RESERVE = 50
+_BYTES_MAX = 67_108_864
+_OPEN = (RegistrationState.PENDING, RegistrationState.SUBMITTED)
 
 
 class Lane:
@@ -58,7 +62,8 @@ class Lane:
         self._started_at = clock.now()
         self._bucket = TokenBucket(settings.rate_per_s)
         self._waiting: FairQueue[Receipt] = FairQueue(settings.concurrency)
-        self._held: set[str] = set()
+        self._held: dict[str, int] = {}
+        self._held_bytes = 0
         self.calls: dict[str, int] = {}
         """Calls so far by what came of them, for the metrics."""
         self.faults = 0
@@ -74,22 +79,27 @@ class Lane:
         """Receipts in memory: waiting, being called about, or between two near tries."""
         return len(self._held)
 
-    def offer(self, receipt: Receipt) -> None:
-        """Take a receipt whose registration is due, or park it when there is no room or the circuit is open."""
+    def offer(self, receipt: Receipt, *, pulled: bool = False) -> None:
+        """Take a receipt whose registration is due, or park it when there is no room or the circuit is open.
+
+        What comes back from the durable queue (``pulled``) has some room of its own, so that live traffic above the
+        registrar's capacity cannot keep it out for ever.
+        """
         if receipt.receipt_id in self._held:
             return
-        now = self._clock.now()
+        now = time.monotonic()
         if not self.breaker.would_allow(now):
-            self._park(receipt, self.breaker.retry_at)
-        elif len(self._held) >= self._settings.queue_max:
-            self._park(receipt, now + _FULL_DELAY_S)
+            self._park(receipt, self.breaker.retry_at - now)
+        elif len(self._held) >= self._settings.queue_max + pulled * _PULL_RESERVE or self._held_bytes >= _BYTES_MAX:
+            self._park(receipt, _FULL_DELAY_S)
         else:
-            self._held.add(receipt.receipt_id)
+            self._held[receipt.receipt_id] = size = len(receipt.submission.document)
+            self._held_bytes += size
             self._waiting.put(receipt.client_id, receipt)
 
-    def _park(self, receipt: Receipt, until: float) -> None:
+    def _park(self, receipt: Receipt, delay_s: float) -> None:
         """Let a receipt wait in the durable queue; the spread keeps the return from being a storm."""
-        at = until + random.random()  # noqa: S311 - a spread, not a secret
+        at = self._clock.now() + max(0.0, delay_s) + random.random()  # noqa: S311 - a spread, not a secret
         item = WorkItem(receipt.client_id, receipt.receipt_id)
         self._outbox.put(item.message(self.queue_name, at))
 
@@ -118,13 +128,14 @@ class Lane:
             finally:
                 self._waiting.done(receipt.client_id)
                 if again_s is None:
-                    self._held.discard(receipt.receipt_id)
+                    self._held_bytes -= self._held.pop(receipt.receipt_id, 0)
 
     async def _register(self, receipt: Receipt) -> float | None:
         """Make one call and apply its outcome; return the delay of a near retry that waits in memory."""
-        now = self._clock.now()
-        if not self.breaker.allow(now):
-            self._park(receipt, self.breaker.retry_at)
+        now = time.monotonic()
+        era = self.breaker.allow(now)
+        if not era:
+            self._park(receipt, self.breaker.retry_at - now)
             return None
         event: Event | None = None
         try:
@@ -135,16 +146,18 @@ class Lane:
             event = await self._client.register(receipt)
             crash.point("after-submit")
         finally:
-            if event is None or isinstance(event, AttemptFailed):
-                self.breaker.failed(self._clock.now())
+            if event is None:
+                self.breaker.given_up(era)
+            elif isinstance(event, AttemptFailed):
+                self.breaker.failed(era, time.monotonic())
             else:
-                self.breaker.succeeded()
+                self.breaker.succeeded(era)
         kind = type(event).__name__
         self.calls[kind] = self.calls.get(kind, 0) + 1
         after = await self._writer.note(receipt.client_id, receipt.receipt_id, event)
         if isinstance(event, AttemptFailed) and event.retry_at is not None and not event.durable:
             registration = after.registration(self.name)
-            if registration is not None and registration.state is RegistrationState.PENDING:
+            if registration is not None and registration.state in _OPEN:
                 delay_s = max(0.0, event.retry_at - self._clock.now())
                 asyncio.get_running_loop().call_later(delay_s, self._waiting.put, after.client_id, after)
                 return delay_s
@@ -157,11 +170,14 @@ class Lane:
         await consume(self._queue, self.queue_name, self._room, self._take_back)
 
     def _room(self) -> int:
-        if not self.breaker.would_allow(self._clock.now()):
+        if not self.breaker.would_allow(time.monotonic()):
             return 0
         if self.breaker.state is not BreakerState.CLOSED:
             return 0 if self._held else 1
-        return max(0, min(_PULL_MAX, self._settings.queue_max // 2 - len(self._held)))
+        room = self._settings.queue_max // 2 - len(self._held)
+        if room <= 0:
+            room = min(_PULL_RESERVE, self._settings.queue_max + _PULL_RESERVE - len(self._held))
+        return max(0, min(_PULL_MAX, room))
 
     async def _take_back(self, item: WorkItem) -> None:
         now = self._clock.now()
@@ -172,19 +188,21 @@ class Lane:
         else:
             receipt = await self._writer.current(item.client_id, item.receipt_id)
             if receipt is not None and self._wants_call(receipt.registration(self.name), now):
-                self.offer(receipt)
+                self.offer(receipt, pulled=True)
 
     def resume(self, receipt: Receipt, now: float) -> float | None:
-        """Take up a registration after a crash or an overdue callback; return when to look again, None when at rest.
+        """Take up a registration after a crash or an overdue callback.
 
-        Called by recovery. What the lane already holds, and what is not due yet, is left alone.
+        Called by recovery. What the lane already holds, and what is not due yet, is left alone. Returns when a callback
+        will be overdue (seconds since the epoch), or None when nothing here depends on being looked at in time.
         """
         registration = receipt.registration(self.name)
-        if registration is None or registration.state not in (RegistrationState.PENDING, RegistrationState.SUBMITTED):
-            return None
-        if self._wants_call(registration, now) and not self.holds(receipt.receipt_id):
+        if self._wants_call(registration, now):
             self.offer(receipt)
-        return max(registration.due_at, now)
+            return None
+        if registration is not None and registration.state is RegistrationState.SUBMITTED:
+            return registration.due_at
+        return None
 
     def _wants_call(self, registration: Registration | None, now: float) -> bool:
         if registration is None:

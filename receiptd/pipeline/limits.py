@@ -1,4 +1,4 @@
-"""The circuit breaker and the token bucket of a lane: pure, time is given to them."""
+"""The circuit breaker and the token bucket of a lane: pure; they are given the time of a monotonic clock."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ class BreakerState(StrEnum):
 class CircuitBreaker:
     """Opens after failures in a row; probes by itself after a pause that doubles while the probes fail.
 
-    All times are seconds since the epoch.
+    Times are seconds of a clock that never goes back. A call let through carries the number of its era, and results of
+    an era that is over do not count: sixty calls that were on their way when it opened are not sixty probes.
     """
 
     def __init__(self, settings: BreakerSettings) -> None:
@@ -27,6 +28,7 @@ class CircuitBreaker:
         self._successes = 0
         self._pause_s = settings.open_s
         self._probing = False
+        self._era = 1
         self.state = BreakerState.CLOSED
         self.retry_at = 0.0
         """When an open breaker lets its next probe through."""
@@ -39,18 +41,19 @@ class CircuitBreaker:
             return now >= self.retry_at
         return not self._probing
 
-    def allow(self, now: float) -> bool:
-        """Let a call through, or not. Every call let through must be followed by ``succeeded`` or ``failed``."""
-        if self.state is BreakerState.CLOSED:
-            return True
-        if not self.would_allow(now):
-            return False
-        self.state = BreakerState.HALF_OPEN
-        self._probing = True
-        return True
+    def allow(self, now: float) -> int:
+        """Let a call through and return its era, or 0. Its end must be told by one of the three calls below."""
+        if self.state is not BreakerState.CLOSED:
+            if not self.would_allow(now):
+                return 0
+            self.state = BreakerState.HALF_OPEN
+            self._probing = True
+        return self._era
 
-    def succeeded(self) -> None:
+    def succeeded(self, era: int) -> None:
         """Record that the peer answered, whatever its verdict."""
+        if era != self._era:
+            return
         self._failures = 0
         if self.state is BreakerState.CLOSED:
             return
@@ -61,19 +64,25 @@ class CircuitBreaker:
             self._successes = 0
             self._pause_s = self._settings.open_s
 
-    def failed(self, now: float) -> None:
+    def failed(self, era: int, now: float) -> None:
         """Record that the call failed for a reason that lies with the peer."""
+        if era != self._era:
+            return
         self._failures += 1
-        self._probing = False
         if self.state is BreakerState.CLOSED and self._failures < self._settings.failures:
             return
         if self.state is BreakerState.HALF_OPEN:
             self._pause_s = min(self._pause_s * 2, self._settings.open_max_s)
-        elif self.state is BreakerState.OPEN:
-            return  # a call from before it opened
+        self._probing = False
         self._successes = 0
+        self._era += 1
         self.state = BreakerState.OPEN
         self.retry_at = now + self._pause_s
+
+    def given_up(self, era: int) -> None:
+        """Record that the call was not made to its end for a reason of our own."""
+        if era == self._era:
+            self._probing = False
 
 
 class TokenBucket:

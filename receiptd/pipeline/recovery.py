@@ -60,10 +60,14 @@ class Recovery:
         return item.message(RECOVERY_QUEUE, self._take_up(receipt))
 
     def _take_up(self, receipt: Receipt) -> float:
-        """Hand on what is due; return when the message should come round again (seconds since the epoch)."""
-        now = self._clock.now()
-        latest = now + self._settings.interval_max_s
-        times = [latest]
+        """Hand on what is due; return when the message should come round again (seconds since the epoch).
+
+        Rounds are as far apart as the receipt is old, within bounds: what waits out a long outage costs ever less. A
+        callback's deadline is kept whatever the round.
+        """
+        now, settings = self._clock.now(), self._settings
+        age_s = now - receipt.submission.accepted_at
+        again_at = now + min(max(age_s, settings.delay_s), settings.interval_max_s)
         for registration in receipt.registrations:
             lane = self._lanes.get(registration.registrar)
             if lane is None:
@@ -72,10 +76,8 @@ class Recovery:
                     extra={"receipt": receipt.receipt_id, "registrar": registration.registrar},
                 )
                 continue
-            look_at = lane.resume(receipt, now)
-            if look_at is not None:
-                times.append(max(look_at + _SOON_S, now + self._settings.delay_s))
-        look_at = self._delivery.resume(receipt, now)
-        if look_at is not None:
-            times.append(max(look_at + _SOON_S, now + self._settings.delay_s))
-        return min(times)
+            overdue_at = lane.resume(receipt, now)
+            if overdue_at is not None:
+                again_at = min(again_at, overdue_at + _SOON_S)
+        self._delivery.resume(receipt, now)
+        return again_at

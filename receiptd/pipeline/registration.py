@@ -23,6 +23,7 @@ from receiptd.settings import RegistrarAuth, RegistrarSettings
 
 _REASON_MAX = 300
 _REFERENCE_MAX = 200
+_PATIENCE_MAX_S = 3600.0
 
 
 class RegistrarClient:
@@ -54,7 +55,10 @@ class RegistrarClient:
                 return event
         if self._backoff.delay_s(registration.attempts + 1) is None:
             return AttemptFailed(self._settings.id, self._clock.now(), "no callback came", None)
-        return await self._submit(receipt)
+        event = await self._submit(receipt)
+        if isinstance(event, Submitted):
+            return Submitted(event.registrar, event.at, event.deadline, event.reference, again=True)
+        return event
 
     async def _submit(self, receipt: Receipt) -> Event:
         submission, settings = receipt.submission, self._settings
@@ -72,33 +76,35 @@ class RegistrarClient:
             headers["Callback-Url"] = self._callback_url + token
         body = submission.canonical if canonical else submission.document
         call = HttpCall(method="POST", url=settings.url, headers=headers, body=body, timeout_s=settings.timeout_s)
-        return await self._call(receipt, call)
+        return await self._call(receipt, call, self._settings.refusal_statuses)
 
     async def _ask(self, receipt: Receipt) -> Event:
         url = self._settings.status_url.replace("{receipt_id}", receipt.receipt_id)
         call = HttpCall(method="GET", url=url, headers=self._authorization, timeout_s=self._settings.timeout_s)
-        return await self._call(receipt, call)
+        return await self._call(receipt, call, ())  # a status here speaks about our question, not about the receipt
 
-    async def _call(self, receipt: Receipt, call: HttpCall) -> Event:
+    async def _call(self, receipt: Receipt, call: HttpCall, refusals: tuple[int, ...]) -> Event:
         try:
             reply = await self._http.send(call)
-        except OutboundError as error:
+        except (OutboundError, ValueError) as error:
             return self._failed(receipt, str(error))
-        return self._interpret(receipt, reply)
+        return self._interpret(receipt, reply, refusals)
 
-    def _interpret(self, receipt: Receipt, reply: HttpReply) -> Event:
+    def _interpret(self, receipt: Receipt, reply: HttpReply, refusals: tuple[int, ...]) -> Event:
         name, now = self._settings.id, self._clock.now()
         body = _decode(reply.body)
         reference = str(body.get("reference", ""))[:_REFERENCE_MAX]
         status = body.get("status")
-        if reply.status in self._settings.refusal_statuses:
+        if reply.status in refusals:
             return Refused(name, now, _reason(body, f"refused with status {reply.status}"), reference)
         if reply.status in (200, 201) and status == "registered":
             return Confirmed(name, now, reference)
         if reply.status in (200, 201) and status == "rejected":
             return Refused(name, now, _reason(body, "rejected"), reference)
         if reply.status == 202 and self._settings.answers == "callback":  # noqa: PLR2004 - RFC 9110, section 15.3.3
-            return Submitted(name, now, now + self._settings.callback.deadline_s, reference)
+            # The older the receipt, the less often it is asked about.
+            patience_s = max(self._settings.callback.deadline_s, (now - receipt.submission.accepted_at) / 2)
+            return Submitted(name, now, now + min(patience_s, _PATIENCE_MAX_S), reference)
         return self._failed(
             receipt,
             f"answered {reply.status} without a verdict",

@@ -11,7 +11,10 @@ What follows from a change (calls, webhooks, waiting clients) is told to the lis
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -25,6 +28,8 @@ from receiptd.runtime import crash
 from receiptd.settings import RecoverySettings, WriterSettings
 
 _log = logging.getLogger("receiptd.writer")
+_EVICT_LOOK = 16
+"""How many of the oldest receipts are looked at when memory is short: a bounded step, repeated with each release."""
 
 Listener: TypeAlias = Callable[[Receipt | None, Receipt, tuple[Effect, ...]], None]
 """Told of each commit: the receipt before (None: it is new) and after, and the effects of the events between the two.
@@ -50,6 +55,13 @@ class _Live:
     head: Receipt
     pending: _Pending | None = None
     flying: _Pending | None = None
+    weight: int = 0
+    """Bytes that it holds while the writer remembers it; 0 when it does not."""
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is on the way between ``base`` and ``head``."""
+        return self.pending is None and self.flying is None
 
 
 class Writer:
@@ -62,16 +74,18 @@ class Writer:
         self._lazy_linger_s = settings.lazy_linger_ms / 1000
         self._batch_max = settings.batch_max
         self._live_max = settings.live_max
+        self._live_max_bytes = settings.live_max_bytes
         self._recovery_delay_s = recovery.delay_s
         self._live: dict[str, _Live] = {}
+        self._live_bytes = 0
         self._dirty: dict[str, _Live] = {}
         self._listeners: list[Listener] = []
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
         self._urgent = False
         self._flight: asyncio.Future[None] | None = None
-        self.failed_at = 0.0
-        """When a commit last failed (seconds since the epoch); 0: never."""
+        self.failed_at = -math.inf
+        """When a commit last failed, by the monotonic clock."""
 
     def listen(self, listener: Listener) -> None:
         """Tell ``listener`` of every commit from now on."""
@@ -91,7 +105,7 @@ class Writer:
         live = self._live.get(receipt.receipt_id)
         if live is None:
             live = _Live(None, receipt)
-            self._live[receipt.receipt_id] = live
+            self._remember(live)
             effects = opening_effects(receipt, self._clock.now() + self._recovery_delay_s)
             self._pend(live, lazy=False).effects.extend(effects)
         return await self._durable(live)
@@ -157,7 +171,7 @@ class Writer:
     async def flush(self) -> None:
         """Commit everything that waits; the last step of a shutdown, after ``run`` has been cancelled."""
         if self._flight is not None:
-            await self._flight
+            await asyncio.gather(self._flight, return_exceptions=True)  # its fault, if any, is the supervisor's
         while self._dirty:
             await self._commit_group()
 
@@ -177,7 +191,7 @@ class Writer:
                     raise UnknownReceiptError(f"there is no receipt {receipt_id}")
                 live = _Live(receipt, receipt)
                 if keep:
-                    self._live[receipt_id] = live
+                    self._remember(live)
         if live.head.client_id != client_id:
             raise UnknownReceiptError(f"there is no receipt {receipt_id}")
         return live
@@ -197,7 +211,7 @@ class Writer:
         if pending is None:
             pending = live.pending = _Pending()
             self._dirty[live.head.receipt_id] = live
-            self._live[live.head.receipt_id] = live
+            self._remember(live)
         self._schedule(lazy=lazy)
         return pending
 
@@ -238,10 +252,15 @@ class Writer:
         try:
             results = await self._ledger.commit(changes)
         except StorageError as error:
-            self.failed_at = self._clock.now()
+            self.failed_at = time.monotonic()
             _log.error("commit failed", extra={"receipts": len(group), "reason": str(error)})
             for live in group:
                 self._fail(live, error)
+        except BaseException:
+            # A fault of ours: the process drains, and nobody may wait for an answer that will not come.
+            for live in group:
+                self._fail(live, StorageError("the commit was interrupted"))
+            raise
         else:
             crash.point("after-commit")
             for live, change, result in zip(group, changes, results, strict=True):
@@ -307,7 +326,7 @@ class Writer:
     def _fail(self, live: _Live, error: Exception) -> None:
         """Forget a receipt whose durable state is unknown; it is read again when somebody asks."""
         receipt_id = live.head.receipt_id
-        self._live.pop(receipt_id, None)
+        self._forget(receipt_id)
         self._dirty.pop(receipt_id, None)
         for part in (live.flying, live.pending):
             for waiter in part.waiters if part else ():
@@ -315,9 +334,27 @@ class Writer:
                     waiter.set_exception(error)
 
     def _release(self, live: _Live) -> None:
-        """Forget a receipt with nothing on the way, once it is settled or memory is short."""
-        if live.pending is None and live.flying is None and (live.head.settled or len(self._live) > self._live_max):
-            self._live.pop(live.head.receipt_id, None)
+        """Forget a receipt that is settled, and idle ones while memory is short."""
+        if live.head.settled and live.idle:
+            self._forget(live.head.receipt_id)
+        elif len(self._live) > self._live_max or self._live_bytes > self._live_max_bytes:
+            oldest = list(itertools.islice(self._live.values(), _EVICT_LOOK))
+            for one in oldest:
+                if one.idle:
+                    self._forget(one.head.receipt_id)
+
+    def _remember(self, live: _Live) -> None:
+        if not live.weight:
+            submission = live.head.submission
+            live.weight = 1 + len(submission.document) + len(submission.canonical)
+            self._live[submission.receipt_id] = live
+            self._live_bytes += live.weight
+
+    def _forget(self, receipt_id: str) -> None:
+        live = self._live.pop(receipt_id, None)
+        if live is not None:
+            self._live_bytes -= live.weight
+            live.weight = 0
 
 
 def _message(receipt: Receipt, owed: Owe) -> Message:

@@ -23,6 +23,7 @@ class Supervisor:
         self.fault: str = ""
         """The name of the first core task that ended, and why; empty while all is well."""
         self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._stopped: set[asyncio.Task[Any]] = set()
 
     def start(self, name: str, coroutine: Coroutine[Any, Any, Any]) -> None:
         """Run ``coroutine`` as the core task ``name``. Raises ValueError for a name already in use."""
@@ -36,8 +37,11 @@ class Supervisor:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.pop(task.get_name(), None)
         if task.cancelled():
-            return
-        error = task.exception()
+            if task in self._stopped:
+                return
+            error: BaseException | None = asyncio.CancelledError()
+        else:
+            error = task.exception()
         reason = "returned" if error is None else f"failed: {type(error).__name__}: {error}"
         _log.critical("core task ended", extra={"task": task.get_name(), "reason": reason}, exc_info=error)
         if not self.fault:
@@ -47,11 +51,7 @@ class Supervisor:
     async def stop(self, *names: str) -> None:
         """Cancel the tasks whose names are, or begin with one of, ``names`` (all without names) and wait for them."""
         chosen = [t for n, t in self._tasks.items() if not names or n.startswith(names)]
+        self._stopped.update(chosen)
         for task in chosen:
             task.cancel()
         await asyncio.gather(*chosen, return_exceptions=True)
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the tasks that run."""
-        return tuple(self._tasks)

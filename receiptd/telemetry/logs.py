@@ -27,7 +27,10 @@ def configure(settings: LogSettings) -> LineSink:
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
     renderer: Any = (
-        structlog.processors.JSONRenderer(serializer=_dumps) if as_json else structlog.dev.ConsoleRenderer(colors=True)
+        structlog.processors.JSONRenderer(serializer=_dumps)
+        if as_json
+        # The default formatter shows the locals of every frame, and a document or a token may be among them.
+        else structlog.dev.ConsoleRenderer(colors=True, exception_formatter=structlog.dev.plain_traceback)
     )
     final: list[Any] = [structlog.stdlib.ProcessorFormatter.remove_processors_meta]
     if as_json:

@@ -91,8 +91,17 @@ def test_an_abandoned_registration_fails_the_receipt(receipt):
 
 def test_a_missed_callback_counts_as_an_attempt(receipt):
     receipt, _ = lc.advance(receipt, lc.Submitted("tax", 101.0, 131.0))
-    receipt, _ = lc.advance(receipt, lc.Submitted("tax", 140.0, 170.0))
+    receipt, _ = lc.advance(receipt, lc.Submitted("tax", 140.0, 170.0, again=True))
     assert receipt.registrations[0].attempts == 1
+    receipt, _ = lc.advance(receipt, lc.Submitted("tax", 180.0, 210.0))
+    assert receipt.registrations[0].attempts == 1, "an answer to a question is no attempt"
+
+
+def test_a_failed_call_does_not_take_a_submission_back_invariant_7(receipt):
+    receipt, _ = lc.advance(receipt, lc.Submitted("tax", 101.0, 131.0))
+    receipt, _ = lc.advance(receipt, lc.AttemptFailed("tax", 140.0, "503", 150.0))
+    registration = receipt.registrations[0]
+    assert (registration.state, registration.due_at) == (RegistrationState.SUBMITTED, 150.0)
 
 
 @pytest.mark.parametrize(("gone", "state"), [(True, DeliveryState.DISABLED), (False, DeliveryState.EXHAUSTED)])

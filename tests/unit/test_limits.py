@@ -13,13 +13,16 @@ def breaker():
 
 def fail(breaker, now, times=1):
     for _ in range(times):
-        assert breaker.allow(now)
-        breaker.failed(now)
+        breaker.failed(breaker.allow(now), now)
+
+
+def succeed(breaker, now):
+    breaker.succeeded(breaker.allow(now))
 
 
 def test_failures_in_a_row_open_it_and_a_success_starts_the_count_anew(breaker):
     fail(breaker, 0, 2)
-    breaker.succeeded()
+    succeed(breaker, 0)
     fail(breaker, 0, 2)
     assert breaker.state is BreakerState.CLOSED
     fail(breaker, 0)
@@ -29,11 +32,11 @@ def test_failures_in_a_row_open_it_and_a_success_starts_the_count_anew(breaker):
 
 def test_it_probes_one_at_a_time_and_closes_by_itself(breaker):
     fail(breaker, 0, 3)
-    assert breaker.allow(10)
+    probe = breaker.allow(10)
+    assert probe
     assert not breaker.allow(10), "one probe at a time"
-    breaker.succeeded()
-    assert breaker.allow(10)
-    breaker.succeeded()
+    breaker.succeeded(probe)
+    succeed(breaker, 10)
     assert breaker.state is BreakerState.CLOSED
 
 
@@ -44,13 +47,27 @@ def test_a_failed_probe_doubles_the_pause_up_to_its_cap(breaker):
         assert breaker.retry_at == retry_at
 
 
-def test_calls_from_before_it_opened_do_not_move_the_probe(breaker):
-    for _ in range(5):
-        assert breaker.allow(0)
-    for _ in range(3):
-        breaker.failed(0)
-    breaker.failed(8)
-    assert breaker.retry_at == 10
+def test_results_of_calls_from_before_it_opened_do_not_count(breaker):
+    late = [breaker.allow(0) for _ in range(4)]
+    fail(breaker, 0, 3)
+    breaker.failed(late[0], 8)
+    breaker.succeeded(late[1])
+    assert (breaker.state, breaker.retry_at) == (BreakerState.OPEN, 10)
+    probe = breaker.allow(10)
+    breaker.failed(late[2], 11)
+    breaker.succeeded(late[3])
+    assert breaker.state is BreakerState.HALF_OPEN
+    assert not breaker.allow(11), "the probe is still out"
+    breaker.succeeded(probe)
+    succeed(breaker, 11)
+    assert breaker.state is BreakerState.CLOSED
+
+
+def test_a_probe_that_was_given_up_leaves_its_place_to_the_next(breaker):
+    fail(breaker, 0, 3)
+    breaker.given_up(breaker.allow(10))
+    assert breaker.allow(10)
+    assert breaker.retry_at == 10, "nothing was learnt about the peer"
 
 
 def test_would_allow_takes_no_probe(breaker):

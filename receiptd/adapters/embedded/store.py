@@ -37,7 +37,7 @@ class EmbeddedStore:
         auth: AuthSettings | None = None,
         daemon: bool = True,
         visibility_s: float = 60.0,
-        receives_max: int = 10,
+        receives_max: int = 100,
     ) -> Self:
         """Open the store in ``directory``, made as needed.
 
