@@ -53,10 +53,14 @@ class Recovery:
 
     async def _handle(self, item: WorkItem) -> Message | None:
         committed = await self._writer.committed(item.client_id, item.receipt_id)
-        if committed is None or committed.settled:
+        if committed is not None and committed.settled:
             return None
+        receipt = await self._writer.current(item.client_id, item.receipt_id)
+        if receipt is None:
+            return None  # the row of this message never came to be
         self.taken_over += 1
-        receipt = await self._writer.current(item.client_id, item.receipt_id) or committed
+        if committed is not None and committed.terminal:
+            self._delivery.resume(receipt, self._clock.now())  # never before the end that it tells of is durable
         return item.message(RECOVERY_QUEUE, self._take_up(receipt))
 
     def _take_up(self, receipt: Receipt) -> float:
@@ -79,5 +83,4 @@ class Recovery:
             overdue_at = lane.resume(receipt, now)
             if overdue_at is not None:
                 again_at = min(again_at, overdue_at + _SOON_S)
-        self._delivery.resume(receipt, now)
         return again_at

@@ -142,11 +142,9 @@ class Writer:
             return None
 
     async def committed(self, client_id: str, receipt_id: str) -> Receipt | None:
-        """Return the receipt as it is durable, or None; one that is just being created counts as unsettled itself."""
-        live = self._live.get(receipt_id)
-        if live is None:
-            return await self._ledger.get(client_id, receipt_id)
-        return live.base or live.head
+        """Return the receipt as it is durable, or None: also while it is just being created."""
+        live = self._known(client_id, receipt_id)
+        return live.base if live is not None else await self._ledger.get(client_id, receipt_id)
 
     async def standing(self, client_id: str, receipt_id: str) -> Receipt | None:
         """Return the durable receipt, or None; one that is just being created is waited for.

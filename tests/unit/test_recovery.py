@@ -1,0 +1,103 @@
+"""Recovery against the real store: what it takes up, and what it must leave alone."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from receiptd.adapters.embedded.store import EmbeddedStore
+from receiptd.domain import lifecycle as lc
+from receiptd.domain.receipt import Submission
+from receiptd.pipeline.recovery import Recovery
+from receiptd.pipeline.work import WorkItem
+from receiptd.pipeline.writer import Writer
+from receiptd.runtime.clock import SystemClock
+from receiptd.settings import RecoverySettings, WriterSettings
+
+ITEM = WorkItem("c", "20260101-" + "0" * 24)
+
+
+class Peer:
+    """Stands where a lane and the delivery stand, and remembers what it was handed."""
+
+    def __init__(self):
+        self.taken = []
+        self.overdue_at = None
+
+    def resume(self, receipt, now):
+        self.taken.append(receipt)
+        return self.overdue_at
+
+
+@pytest.fixture
+async def parts(tmp_path):
+    clock = SystemClock()
+    store = await EmbeddedStore.open(tmp_path, clock)
+    writer = Writer(store.ledger, clock, WriterSettings(linger_ms=0, lazy_linger_ms=10_000), RecoverySettings())
+    lane, delivery = Peer(), Peer()
+    recovery = Recovery(
+        settings=RecoverySettings(delay_s=30, interval_max_s=900),
+        queue=store.queue,
+        writer=writer,
+        lanes={"tax": lane},
+        delivery=delivery,
+        clock=clock,
+    )
+    task = asyncio.create_task(writer.run())
+    yield writer, lane, delivery, recovery
+    task.cancel()
+    await writer.flush()
+    await store.close()
+
+
+def fresh(accepted_at):
+    facts = Submission(
+        ITEM.receipt_id, "c", "t", 1, accepted_at, "application/json", "d", b"{}", b"{}", "https://c.example/"
+    )
+    return lc.accept(facts, ("tax",), ())
+
+
+async def test_no_webhook_goes_out_before_the_end_that_it_tells_of_is_durable_invariant_15(parts):
+    writer, _, delivery, recovery = parts
+    await writer.create(fresh(SystemClock().now()))
+    noted = await writer.note("c", ITEM.receipt_id, lc.Confirmed("tax", 1.0))
+    assert noted.terminal, "applied, but its commit waits for the lazy linger"
+    await recovery._handle(ITEM)
+    assert not delivery.taken
+    await writer.flush()
+    await recovery._handle(ITEM)
+    assert [receipt.state for receipt in delivery.taken] == ["COMPLETE"]
+
+
+@pytest.mark.parametrize(("age_s", "pause_s"), [(0, 30), (300, 300), (86_400, 900)])
+async def test_rounds_are_as_far_apart_as_the_receipt_is_old(parts, age_s, pause_s):
+    writer, lane, _, recovery = parts
+    now = SystemClock().now()
+    await writer.create(fresh(now - age_s))
+    message = await recovery._handle(ITEM)
+    assert message.visible_at - now == pytest.approx(pause_s, abs=2)
+    assert len(lane.taken) == 1
+
+
+async def test_the_deadline_of_a_callback_is_kept(parts):
+    writer, lane, _, recovery = parts
+    now = SystemClock().now()
+    await writer.create(fresh(now - 86_400))
+    lane.overdue_at = now + 12
+    message = await recovery._handle(ITEM)
+    assert message.visible_at - now == pytest.approx(13, abs=2)
+
+
+async def test_the_message_of_a_settled_receipt_is_dropped(parts):
+    writer, lane, _, recovery = parts
+    await writer.create(fresh(SystemClock().now()))
+    await writer.apply("c", ITEM.receipt_id, lc.Confirmed("tax", 1.0))
+    await writer.apply("c", ITEM.receipt_id, lc.Delivered(2.0, 200))
+    assert await recovery._handle(ITEM) is None
+    assert not lane.taken
+
+
+async def test_the_message_of_a_row_that_never_came_to_be_is_dropped(parts):
+    *_, recovery = parts
+    assert await recovery._handle(ITEM) is None
