@@ -314,7 +314,7 @@ async def test_a_refusal_is_final(border, customs, document):
         ended = await border.status(accepted["id"], wait_s=20)
         assert ended["status"] == "FAILED"
         assert registrations(ended)["customs"]["reason"] == f"not at this border ({status})"
-    assert customs.calls.qsize() == 3
+    assert customs.calls.qsize() == 2
 
 
 # -- limits, outages, slow ones ----------------------------------------------------------------------------------------
