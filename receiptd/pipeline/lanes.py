@@ -70,10 +70,6 @@ class Lane:
 
     # -- entrance --------------------------------------------------------------------------------------------------
 
-    def holds(self, receipt_id: str) -> bool:
-        """Say whether the lane has the receipt in memory."""
-        return receipt_id in self._held
-
     @property
     def depth(self) -> int:
         """Receipts in memory: waiting, being called about, or between two near tries."""

@@ -116,13 +116,13 @@ def judge(types: ReceiptTypes, name: str, body: bytes) -> tuple[str, list[str]]:
 def test_hostile_documents_are_judged_in_a_blink(types, name):
     body, code = HOSTILE[name]
     took_s = []
-    for _ in range(3):  # of processor time: the machine may be busy
+    for _ in range(10):  # of processor time, and the best of ten: the machine may be busy
         started = time.thread_time()
         seen, texts = judge(types, name, body)
         took_s.append(time.thread_time() - started)
     assert seen == code
     assert max(map(len, texts)) <= 300
-    assert min(took_s) < 0.5, "a quadratic step would take seconds; scripts measure the rest"
+    assert min(took_s) < 0.1
 
 
 def test_hostile_documents_leave_no_memory_behind(types):
