@@ -24,9 +24,9 @@ from zoneinfo import ZoneInfo
 from lxml import etree
 
 from receiptd.documents import values
+from receiptd.documents.findings import FINDINGS_MAX
 from receiptd.documents.media import Format
 from receiptd.documents.places import Column, JsonPlaces, Lister, Places, XmlPlaces
-from receiptd.documents.schemas import FINDINGS_MAX
 from receiptd.domain.receipt import Finding
 
 ENTRIES_MAX = 1_000

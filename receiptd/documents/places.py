@@ -12,8 +12,8 @@ from typing import Any, Protocol, TypeAlias
 
 from lxml import etree
 
-from receiptd.documents.schemas import xml_place
 from receiptd.documents.xml_document import Element
+from receiptd.documents.xml_schema import xml_place
 
 Getter: TypeAlias = Callable[[Any], Any]
 _INDEX = re.compile(r"0|[1-9][0-9]{0,5}")

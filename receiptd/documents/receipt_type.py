@@ -11,11 +11,13 @@ import orjson
 import yaml
 
 from receiptd.documents.errors import bounded
+from receiptd.documents.findings import FINDINGS_MAX, pointer
+from receiptd.documents.json_schema import JsonSchema
 from receiptd.documents.mapping import DocumentMapping
 from receiptd.documents.media import Format
 from receiptd.documents.places import compile_pointer
 from receiptd.documents.rules import Rules
-from receiptd.documents.schemas import FINDINGS_MAX, JsonSchema, Schema, XmlSchema, pointer
+from receiptd.documents.xml_schema import XmlSchema
 from receiptd.domain.errors import ConfigurationError
 from receiptd.domain.receipt import Finding, Severity
 
@@ -65,7 +67,7 @@ class ReceiptType:
     body_max_bytes: int
     recognisers: tuple[Recogniser, ...]
     media_types: tuple[str, ...]
-    _schema: Schema
+    _schema: JsonSchema | XmlSchema
     _mapping: DocumentMapping
     _rules: Rules
 
@@ -116,7 +118,9 @@ def load_type(folder: Path) -> ReceiptType:
         body_max_bytes=spec.get("body_max_bytes", BODY_MAX_BYTES),
         recognisers=recognisers,
         media_types=tuple(spec.get("media_types", ())),
-        _schema=XmlSchema(schema_path) if format_ is Format.XML else JsonSchema(schema_path),
+        _schema=XmlSchema(schema_path, folder)
+        if format_ is Format.XML
+        else JsonSchema(schema_path, folder, assert_formats=True),
         _mapping=mapping,
         _rules=rules,
     )

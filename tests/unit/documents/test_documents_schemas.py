@@ -8,7 +8,10 @@ from pathlib import Path
 import orjson
 import pytest
 
-from receiptd.documents.schemas import FINDINGS_MAX, JsonSchema, XmlSchema, locate
+from receiptd.documents.findings import FINDINGS_MAX
+from receiptd.documents.folder import locate
+from receiptd.documents.json_schema import JsonSchema
+from receiptd.documents.xml_schema import XmlSchema
 from receiptd.documents.xml_document import decode_xml
 from receiptd.domain.errors import ConfigurationError
 
