@@ -15,6 +15,7 @@ import socket
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
@@ -28,6 +29,7 @@ from receiptd.http.api import Api
 from receiptd.http.server import HttpServer, ServerLimits
 from receiptd.observation import observe
 from receiptd.pipeline.callbacks import Callbacks
+from receiptd.pipeline.checking import Checking
 from receiptd.pipeline.delivery import Delivery
 from receiptd.pipeline.dispatch import Dispatcher
 from receiptd.pipeline.intake import Intake
@@ -77,7 +79,8 @@ class Daemon:
             ),
             connections_per_origin=webhooks.concurrency,
         )
-        types = load_types(settings.receipt_types, {registrar.id for registrar in configuration.registrars})
+        registrar_ids = frozenset(registrar.id for registrar in configuration.registrars)
+        self._checking = Checking(partial(load_types, settings.receipt_types, registrar_ids))
 
         self._writer = Writer(store.ledger, self._clock, settings.writer, settings.recovery)
         self._outbox = Outbox(store.queue)
@@ -110,8 +113,7 @@ class Daemon:
             clock=self._clock,
         )
         self._watch = Watch(store.ledger, settings.http.waiters_max)
-        self._intake = Intake(types, self._writer, self._clock, settings.http.in_flight_max)
-        self._registrar_ids = frozenset(self._lanes)
+        self._intake = Intake(self._checking, self._writer, self._clock, settings.http.in_flight_max)
         registry = CollectorRegistry()
         self._writer.listen(Dispatcher(self._lanes, self._delivery).committed)
         self._writer.listen(self._watch.committed)
@@ -157,7 +159,7 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._supervisor.stopping.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+        loop.add_signal_handler(signal.SIGHUP, self._checking.reload)
         self._start_tasks()
         await self._server.start(sock=self._listener)
         # What lives now lives for ever; the collector need not look at it again (a fifth of the CPU otherwise).
@@ -176,6 +178,7 @@ class Daemon:
 
     def _start_tasks(self) -> None:
         start = self._supervisor.start
+        start("types", self._checking.run())
         start("writer", self._writer.run())
         start("outbox", self._outbox.run())
         start("recovery", self._recovery.run())
@@ -212,6 +215,7 @@ class Daemon:
             await self._webhook_http.close()
             await self._store.close()
             await self._supervisor.stop()
+            self._checking.close()
             _log.info("stopped", extra={"left_to_recovery": left})
 
     @property
@@ -221,20 +225,13 @@ class Daemon:
     def _readiness(self) -> tuple[bool, dict[str, str]]:
         checks = {
             "draining": "yes" if self._draining else "no",
+            "receipt_types": f"broken: {', '.join(sorted(self._checking.faults))}" if self._checking.faults else "ok",
             "store": "failing" if time.monotonic() - self._writer.failed_at < _STORE_DOUBT_S else "ok",
             "intake": "full" if self._intake.in_flight >= self._settings.http.in_flight_max else "ok",
         }
         checks |= {f"registrar.{name}": str(lane.breaker.state) for name, lane in self._lanes.items()}
-        return not self._draining and checks["store"] == "ok", checks
-
-    def _reload(self) -> None:
-        """Take the receipt types anew (SIGHUP); a set that does not load is refused, and the old one stays."""
-        try:
-            self._intake.types = load_types(self._settings.receipt_types, self._registrar_ids)
-        except ConfigurationError as error:
-            _log.error("receipt types not reloaded, the old ones stay", extra={"reason": str(error)})
-        else:
-            _log.info("receipt types reloaded", extra={"types": [t.id for t in self._intake.types]})
+        well = checks["store"] == "ok" and checks["receipt_types"] == "ok"
+        return well and not self._draining, checks
 
     async def _expire(self) -> None:
         """Remove settled receipts once they are older than the hot days."""
@@ -247,19 +244,20 @@ class Daemon:
             await asyncio.sleep(_EXPIRE_EVERY_S)
 
 
-def load_types(settings: ReceiptTypeSettings, registrars: set[str] | frozenset[str]) -> ReceiptTypes:
-    """Load the receipt types and hold their registrars against those that are configured.
+def load_types(settings: ReceiptTypeSettings, registrars: frozenset[str]) -> ReceiptTypes:
+    """Read the receipt types, without compiling them, and hold their registrars against those that are configured.
 
     Raises:
-        ConfigurationError: a folder does not load, or asks for a registrar that has no file.
+        ConfigurationError: a type.yaml is wrong, or asks for a registrar that has no file.
     """
     roots: list[Path] = [BUNDLED_ROOT] if settings.bundled else []
-    types = ReceiptTypes.load([*roots, *settings.roots])
+    types = ReceiptTypes.read([*roots, *settings.roots])
     for receipt_type in types:
         missing = set(receipt_type.registrars) - registrars
         if missing:
             raise ConfigurationError(
-                f"receipt type {receipt_type.id} asks for registrars without a file: {', '.join(sorted(missing))}"
+                f"{receipt_type.file.path}: asks for registrars that have no file in registrars_dir: "
+                f"{', '.join(sorted(missing))}"
             )
     return types
 

@@ -30,10 +30,13 @@ def serve(
     from receiptd.telemetry import logs
 
     if check:
-        types = app.load_types(configuration.settings.receipt_types, {r.id for r in configuration.registrars})
+        types = app.load_types(
+            configuration.settings.receipt_types, frozenset(registrar.id for registrar in configuration.registrars)
+        )
+        types.compile()
         print(f"settings: {configuration.file or 'built-in'}")
         print(f"registrars: {', '.join(r.id for r in configuration.registrars) or 'none'}")
-        print(f"receipt types: {', '.join(t.id for t in types) or 'none'}")
+        print(f"receipt types: {', '.join(type_.name for type_ in types) or 'none'}")
         return
 
     sink = logs.configure(configuration.settings.log)

@@ -5,7 +5,16 @@
 
 from receiptd.documents.catalogue import BUNDLED_ROOT, ReceiptTypes
 from receiptd.documents.errors import DocumentError
-from receiptd.documents.receipt_type import Checked, ReceiptType
+from receiptd.documents.receipt_type import Checked, ReceiptType, load_type, serialise
 from receiptd.documents.samples import run_samples
 
-__all__ = ["BUNDLED_ROOT", "Checked", "DocumentError", "ReceiptType", "ReceiptTypes", "run_samples"]
+__all__ = [
+    "BUNDLED_ROOT",
+    "Checked",
+    "DocumentError",
+    "ReceiptType",
+    "ReceiptTypes",
+    "load_type",
+    "run_samples",
+    "serialise",
+]

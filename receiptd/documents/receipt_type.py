@@ -1,31 +1,37 @@
-"""A receipt type: one folder, loaded. It checks a decoded document and gives the canonical receipt."""
+"""A receipt type: one folder. Its ``type.yaml`` is read at once; what is compiled from it, when it is first needed."""
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema_rs
 import orjson
-import yaml
+from lxml import etree
 
-from receiptd.documents.errors import bounded
-from receiptd.documents.findings import FINDINGS_MAX, pointer
-from receiptd.documents.json_schema import JsonSchema
-from receiptd.documents.mapping import DocumentMapping
-from receiptd.documents.media import Format
-from receiptd.documents.places import compile_pointer
-from receiptd.documents.rules import Rules
-from receiptd.documents.xml_schema import XmlSchema
+from receiptd.documents.errors import DocumentError
+from receiptd.documents.findings import FINDINGS_MAX
+from receiptd.documents.media import Format, media_of
+from receiptd.documents.recogniser import Recogniser, compile_recogniser
+from receiptd.documents.type_file import TypeFile
 from receiptd.domain.errors import ConfigurationError
 from receiptd.domain.receipt import Finding, Severity
 
+if TYPE_CHECKING:  # each brings libraries with it that a type may not need
+    from receiptd.documents.json_schema import JsonSchema
+    from receiptd.documents.mapping import DocumentMapping
+    from receiptd.documents.rules import Rules
+    from receiptd.documents.schematron import Schematron
+    from receiptd.documents.templates import Template
+    from receiptd.documents.xml_schema import XmlSchema
+
 BODY_MAX_BYTES = 1_048_576
 """The largest document of a type that does not say."""
-
-_SCHEMA_OF_TYPES = Path(__file__).with_name("type.schema.json")
-_TYPES = jsonschema_rs.Draft202012Validator(orjson.loads(_SCHEMA_OF_TYPES.read_bytes()))
+RETENTION = "standard"
+"""The retention class of a type that does not say."""
+_SENDS = frozenset({"original", "canonical"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,106 +52,227 @@ class Checked:
 
 
 @dataclass(frozen=True, slots=True)
-class Recogniser:
-    """One way to know a document: its root element (in Clark notation), or the value at a JSON Pointer."""
+class _Compiled:
+    schema: JsonSchema | XmlSchema | None
+    schematron: Schematron | None
+    mapping: DocumentMapping
+    rules: Rules
+    templates: Mapping[str, Template]
 
-    place: str
-    """The pointer, or empty for the root element."""
-    value: str | int | bool
 
-
-@dataclass(frozen=True, slots=True)
 class ReceiptType:
-    """A loaded receipt type."""
+    """One version of a receipt type. What ``type.yaml`` says is at hand; the rest compiles on first use."""
 
-    id: str
-    version: int
-    title: str
-    format: Format
-    folder: Path
-    registrars: tuple[str, ...]
-    body_max_bytes: int
-    recognisers: tuple[Recogniser, ...]
-    media_types: tuple[str, ...]
-    _schema: JsonSchema | XmlSchema
-    _mapping: DocumentMapping
-    _rules: Rules
+    def __init__(self, file: TypeFile) -> None:
+        """Take what ``file`` says. Raises ConfigurationError for what its schema cannot know."""
+        spec, folder = file.spec, file.path.parent
+        self.file = file
+        self.folder = folder
+        self.id: str = spec["id"]
+        self.version: int = spec["version"]
+        self.name = f"{self.id}@{self.version}"
+        self.title: str = spec["title"]
+        self.format = Format(spec["format"])
+        self.body_max_bytes: int = spec.get("body_max_bytes", BODY_MAX_BYTES)
+        self.retention: str = spec.get("retention", RETENTION)
+        self.personal: tuple[str, ...] = tuple(spec.get("personal", ()))
+        registrars = [{"id": entry} if isinstance(entry, str) else entry for entry in spec["registrars"]]
+        self.registrars: tuple[str, ...] = tuple(entry["id"] for entry in registrars)
+        self.sends: dict[str, str] = {entry["id"]: entry["sends"] for entry in registrars if "sends" in entry}
+        """What a registrar gets, where the type says: ``original``, ``canonical``, or a template's file."""
+        self.media_types: tuple[str, ...] = tuple(spec.get("media_types", ()))
+        self.has_schematron = "schematron" in spec
+        """Whether a check is a matter of milliseconds, and not for the event loop's thread."""
+        if misfits := list(self._misfits()):
+            raise ConfigurationError("\n".join(misfits))
+        self.recognisers: tuple[Recogniser, ...] = tuple(self._recognisers())
+        self._compiled: _Compiled | None = None
+        self._fault = ""
+        self._compiling = threading.Lock()
+
+    @property
+    def compiled(self) -> bool:
+        """Whether ``check`` will not have to compile first."""
+        return self._compiled is not None
+
+    @property
+    def templates(self) -> Mapping[str, Template]:
+        """The templates by file name. Raises ConfigurationError."""
+        return self._parts().templates
+
+    def compile(self) -> None:
+        """Compile schema, mapping, rules and templates, once; from any thread.
+
+        Raises:
+            ConfigurationError: a line for each fault: the file, its line where there is one, and how to mend it.
+        """
+        self._parts()
 
     def check(self, document: Any) -> Checked:
         """Judge ``document`` (as its format's decoder gave it) by schema, mapping and rules; all speak, if they can.
 
-        The rules need the canonical receipt, so they are silent when the mapping failed.
+        The rules need the canonical receipt, so they are silent when the mapping failed. Schematron is left to
+        ``schematron``.
+
+        Raises:
+            ConfigurationError: the type does not compile.
         """
-        findings = self._schema.findings(document)
-        receipt, faults = self._mapping.read(document)
+        parts = self._compiled or self._parts()
+        findings = parts.schema.findings(document) if parts.schema is not None else []
+        receipt, faults = parts.mapping.read(document)
         if faults:
             canonical = b""
             findings += faults
         else:
             canonical = orjson.dumps(receipt)
-            findings += self._rules.findings(receipt)
+            findings += parts.rules.findings(receipt)
         return Checked(self.id, self.version, self.registrars, canonical, tuple(findings[:FINDINGS_MAX]))
+
+    def schematron(self, document: bytes, checked: Checked) -> Checked:
+        """Return ``checked`` with what the type's Schematron finds in the document, as ``serialise`` gave it.
+
+        It takes milliseconds: for a worker thread. A document that breaks its schema is not asked: Schematron
+        presumes what a schema demands.
+        """
+        parts = self._parts()
+        if parts.schematron is None or not checked.valid:
+            return checked
+        findings = (*checked.findings, *parts.schematron.findings(document))[:FINDINGS_MAX]
+        return Checked(checked.type_id, checked.type_version, checked.registrars, checked.canonical, findings)
+
+    def _misfits(self) -> Iterator[str]:
+        """What the schema of ``type.yaml`` cannot know."""
+        fault, spec = self.file.fault, self.file.spec
+        xml = self.format is Format.XML
+        if "schema" in spec and not spec["schema"].endswith(".xsd" if xml else ".json"):
+            yield fault(["schema"], f"a type of format {self.format} has {'an .xsd' if xml else 'a .json'} file")
+        if "schematron" in spec and not xml:
+            yield fault(["schematron"], "Schematron is for types of format xml; say it by a rule")
+        if "formats" in spec and xml:
+            yield fault(["formats"], "formats is about JSON Schema; take it off")
+        if len(set(self.registrars)) < len(self.registrars):
+            yield fault(["registrars"], "a registrar stands twice; keep one")
+        for key, name in self._files():
+            if not (self.folder / name).is_file():
+                yield fault([key], f"there is no file {name} in {self.folder}; put it there")
+        for index, essence in enumerate(self.media_types):
+            if not _is_of(essence, self.format):
+                yield fault(["media_types", index], f"{essence} is no media type of {self.format} documents")
+
+    def _files(self) -> Iterator[tuple[str, str]]:
+        spec = self.file.spec
+        if "schema" in spec:
+            yield "schema", spec["schema"]
+        for name in spec.get("schematron", ()):
+            yield "schematron", name
+        for sent in self.sends.values():
+            if sent not in _SENDS:
+                yield "registrars", sent
+
+    def _recognisers(self) -> Iterator[Recogniser]:
+        for index, entry in enumerate(self.file.spec.get("recognise", ())):
+            try:
+                yield compile_recogniser(self.format, entry)
+            except ValueError as error:
+                raise self.file.error(["recognise", index], str(error)) from error
+
+    def _parts(self) -> _Compiled:
+        with self._compiling:
+            if self._fault:  # once is enough to know
+                raise ConfigurationError(self._fault)
+            if self._compiled is None:
+                try:
+                    self._compiled = self._compile()
+                except ConfigurationError as error:
+                    self._fault = str(error)
+                    raise
+            return self._compiled
+
+    def _compile(self) -> _Compiled:
+        from receiptd.documents.mapping import DocumentMapping  # noqa: PLC0415 - with the libraries it needs, when needed
+        from receiptd.documents.rules import Rules  # noqa: PLC0415 - likewise
+
+        spec = self.file.spec
+        faults: list[str] = []
+
+        def part(make: Any, *arguments: Any) -> Any:
+            try:
+                return make(*arguments)
+            except ConfigurationError as error:
+                faults.append(str(error))
+            except ValueError as error:
+                faults.append(self._located(str(error)))
+            return None
+
+        compiled = _Compiled(
+            schema=part(self._schema),
+            schematron=part(self._schematron),
+            mapping=part(DocumentMapping, spec["mapping"], self.format, spec.get("namespaces", {})),
+            rules=part(Rules, spec.get("rules", ())),
+            templates=part(self._templates),
+        )
+        if faults:
+            raise ConfigurationError("\n".join(faults))
+        return compiled
+
+    def _schema(self) -> JsonSchema | XmlSchema | None:
+        spec = self.file.spec
+        if "schema" not in spec:
+            return None
+        path = self.folder / spec["schema"]
+        if self.format is Format.XML:
+            from receiptd.documents.xml_schema import XmlSchema  # noqa: PLC0415 - see above
+
+            return XmlSchema(path, self.folder)
+        from receiptd.documents.json_schema import JsonSchema  # noqa: PLC0415 - see above
+
+        return JsonSchema(path, self.folder, assert_formats=spec.get("formats") == "assert")
+
+    def _schematron(self) -> Schematron | None:
+        names = self.file.spec.get("schematron")
+        if names is None:
+            return None
+        from receiptd.documents.schematron import Schematron  # noqa: PLC0415 - see above
+
+        return Schematron([self.folder / name for name in names])
+
+    def _templates(self) -> dict[str, Template]:
+        names = {sent for sent in self.sends.values() if sent not in _SENDS}
+        if not names:
+            return {}
+        from receiptd.documents.templates import Template  # noqa: PLC0415 - see above
+
+        return {name: Template(self.folder / name) for name in sorted(names)}
+
+    def _located(self, message: str) -> str:
+        """Return a fault of the mapping or of a rule, which begins with its name, with the line of it."""
+        name, _, reason = message.partition(": ")
+        if name.startswith("rule "):
+            ids = [rule["id"] for rule in self.file.spec.get("rules", ())]
+            place: Sequence[str | int] = ["rules", ids.index(name[5:])] if name[5:] in ids else ["rules"]
+        else:
+            place = list(name.split("."))
+        return self.file.fault(place, reason or message)
+
+
+def serialise(document: Any) -> bytes:
+    """Return an XML tree as UTF-8, as ``ReceiptType.schematron`` takes it."""
+    return etree.tostring(document, encoding="UTF-8")
 
 
 def load_type(folder: Path) -> ReceiptType:
-    """Load the receipt type in ``folder``.
+    """Read and compile the receipt type in ``folder``.
 
     Raises:
-        ConfigurationError: it names the file, the place in it, and what is wrong there.
+        ConfigurationError: a line for each fault names the file, its line, and how to mend it.
     """
-    path = folder / "type.yaml"
-    spec = _read(path)
-    format_ = Format(spec["format"])
-    namespaces = spec.get("namespaces", {})
-    schema_path = folder / spec["schema"]
-    if schema_path.suffix != (".xsd" if format_ is Format.XML else ".json"):
-        raise ConfigurationError(
-            f"{path}: at /schema, a type of format {format_} has an .xsd (xml) or .json (json) file"
-        )
+    type_ = ReceiptType(TypeFile.read(folder))
+    type_.compile()
+    return type_
+
+
+def _is_of(essence: str, format_: Format) -> bool:
     try:
-        recognisers = tuple(_recogniser(format_, entry) for entry in spec.get("recognise", ()))
-        mapping = DocumentMapping(spec["mapping"], format_, namespaces)
-        rules = Rules(spec.get("rules", ()))
-    except ValueError as error:
-        raise ConfigurationError(f"{path}: {error}") from error
-    return ReceiptType(
-        id=spec["id"],
-        version=spec["version"],
-        title=spec["title"],
-        format=format_,
-        folder=folder,
-        registrars=tuple(spec["registrars"]),
-        body_max_bytes=spec.get("body_max_bytes", BODY_MAX_BYTES),
-        recognisers=recognisers,
-        media_types=tuple(spec.get("media_types", ())),
-        _schema=XmlSchema(schema_path, folder)
-        if format_ is Format.XML
-        else JsonSchema(schema_path, folder, assert_formats=True),
-        _mapping=mapping,
-        _rules=rules,
-    )
-
-
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        spec = yaml.safe_load(path.read_bytes())
-        errors = [
-            f"at {pointer(error.instance_path) or 'the top'}, {error.message}" for error in _TYPES.iter_errors(spec)
-        ]
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise ConfigurationError(f"{path}: not readable as YAML: {bounded(str(error))}") from error
-    if errors:
-        raise ConfigurationError(
-            "\n".join(f"{path}: {bounded(error)} (see {_SCHEMA_OF_TYPES.name})" for error in errors)
-        )
-    return dict(spec)
-
-
-def _recogniser(format_: Format, entry: dict[str, Any]) -> Recogniser:
-    if ("root" in entry) is not (format_ is Format.XML):
-        raise ValueError("recognise: a type of format xml goes by root, one of format json by pointer and equals")
-    if "root" in entry:
-        namespace = entry.get("namespace")
-        return Recogniser("", f"{{{namespace}}}{entry['root']}" if namespace else entry["root"])
-    compile_pointer(entry["pointer"])
-    return Recogniser(entry["pointer"], entry["equals"])
+        return media_of(essence, b"").format is format_
+    except DocumentError:
+        return False

@@ -6,12 +6,13 @@ except the commit itself, and no more than ``in_flight_max`` of them at a time.
 
 from __future__ import annotations
 
-from receiptd.documents import DocumentError, ReceiptTypes
+from receiptd.documents import DocumentError
 from receiptd.domain.errors import IdempotencyMismatchError, OverloadedError
 from receiptd.domain.identifiers import candidate_ids, digest
 from receiptd.domain.lifecycle import accept, refuse
 from receiptd.domain.receipt import Receipt, Submission
 from receiptd.domain.values import value
+from receiptd.pipeline.checking import Checking
 from receiptd.pipeline.writer import Writer
 from receiptd.ports import Clock
 from receiptd.runtime import crash
@@ -48,9 +49,8 @@ class Accepted:
 class Intake:
     """Takes receipts in."""
 
-    def __init__(self, types: ReceiptTypes, writer: Writer, clock: Clock, in_flight_max: int) -> None:
-        self.types = types
-        """The receipt types in force; replaced as a whole on reload."""
+    def __init__(self, checking: Checking, writer: Writer, clock: Clock, in_flight_max: int) -> None:
+        self._checking = checking
         self._writer = writer
         self._clock = clock
         self._in_flight_max = in_flight_max
@@ -87,7 +87,7 @@ class Intake:
         body_digest = digest(posting.body)
         receipt_ids = candidate_ids(now, posting.client_id, posting.idempotency_key or f"sha256:{body_digest}")
         try:
-            checked = self.types.check(posting.body, posting.content_type, posting.type_hint)
+            checked = await self._checking.check(posting.body, posting.content_type, posting.type_hint)
         except DocumentError:
             # The types may have changed since the same request was taken; its answer does not.
             standing = await self._standing(posting.client_id, receipt_ids)

@@ -14,6 +14,7 @@ from receiptd.documents import BUNDLED_ROOT, DocumentError, ReceiptTypes
 from receiptd.domain.errors import IdempotencyMismatchError, OverloadedError
 from receiptd.domain.identifiers import day_of
 from receiptd.domain.receipt import ReceiptState
+from receiptd.pipeline.checking import Checking
 from receiptd.pipeline.intake import Intake, Posting
 from receiptd.pipeline.writer import Writer
 from receiptd.settings import RecoverySettings, WriterSettings
@@ -39,7 +40,8 @@ class Node:
 
     def __init__(self, store: EmbeddedStore, clock: SetClock, in_flight_max: int = 100) -> None:
         self.writer = Writer(store.ledger, clock, WriterSettings(linger_ms=0), RecoverySettings())
-        self.intake = Intake(TYPES, self.writer, clock, in_flight_max)
+        self.checking = Checking(lambda: TYPES)
+        self.intake = Intake(self.checking, self.writer, clock, in_flight_max)
         self._task = asyncio.create_task(self.writer.run())
 
     async def stop(self) -> None:
@@ -108,7 +110,7 @@ async def test_a_key_holds_six_hours_into_the_next_day(node, clock, posting, hou
 async def test_a_replay_is_answered_though_the_types_have_changed_since(node, posting):
     """Invariant 4: what was taken stays taken when its type is no longer there."""
     first = await node.intake.submit(posting)
-    node.intake.types = ReceiptTypes.load([])
+    node.checking.types = ReceiptTypes.load([])
     again = await node.intake.submit(posting)
     assert (again.replayed, again.receipt.receipt_id) == (True, first.receipt.receipt_id)
     with pytest.raises(DocumentError):
