@@ -40,12 +40,15 @@ class ReceiptTypes:
         """
         self._types: dict[tuple[str, int], ReceiptType] = {}
         self._newest: dict[str, ReceiptType] = {}
+        self._several: set[str] = set()
         for type_ in types:
             if (other := self._types.setdefault((type_.id, type_.version), type_)) is not type_:
                 raise ConfigurationError(
                     f"{type_.folder} and {other.folder} are both {type_.name}; rename one, or give it another version"
                 )
             newest = self._newest.setdefault(type_.id, type_)
+            if newest is not type_:
+                self._several.add(type_.id)
             if type_.version > newest.version:
                 self._newest[type_.id] = type_
         if faults := list(ambiguities(self)):
@@ -120,7 +123,7 @@ class ReceiptTypes:
 
     def named(self, name: str) -> ReceiptType | None:
         """Return the type of the name ``ID`` or ``ID@VERSION``, or None."""
-        type_id, _, version = name.strip().partition("@")
+        type_id, _, version = name.partition("@")
         if not version:
             return self.get(type_id)
         return self.get(type_id, int(version)) if version.isdecimal() and version.isascii() else None
@@ -140,7 +143,7 @@ class ReceiptTypes:
         media = media_of(content_type, body)
         decode: Callable[[bytes, str], Any] = decode_json if media.format is Format.JSON else decode_xml
         document = decode(body, media.charset)
-        type_ = self._hinted(type_hint, media.format) if type_hint else self._recognised(document, media)
+        type_ = self._hinted(type_hint.strip(), document, media) if type_hint else self._recognised(document, media)
         if len(body) > type_.body_max_bytes:
             raise _too_large(type_.body_max_bytes)
         return type_, document
@@ -156,28 +159,18 @@ class ReceiptTypes:
         checked = type_.check(document)
         return type_.schematron(serialise(document), checked) if type_.has_schematron else checked
 
-    def _hinted(self, hint: str, format_: Format) -> ReceiptType:
+    def _hinted(self, hint: str, document: Any, media: Media) -> ReceiptType:
         type_ = self.named(hint)
         if type_ is None:
             raise self._unknown(f"there is no receipt type {hint[:_HINT_MAX_CHARS]!r}")
-        if type_.format is not format_:
+        if type_.id in self._several and "@" not in hint:  # the document may show which version it is of
+            type_ = max((one for one in self._fits(document, media) if one.id == hint), key=_version, default=type_)
+        if type_.format is not media.format:
             raise DocumentError(422, "receipt-type-mismatch", f"{type_.id} is a type of {type_.format} documents")
         return type_
 
     def _recognised(self, document: Any, media: Media) -> ReceiptType:
-        found: Sequence[ReceiptType] = ()
-        if media.format is Format.XML:
-            found = self._by_root.get(document.tag, ())
-        else:
-            for get, values, present in self._by_member:
-                value = get(document)
-                if value is None:
-                    continue
-                if type(value) in (str, int, bool):
-                    found = (*found, *values.get(_member(value), ()))
-                if present:
-                    found = (*found, *present)
-        found = found or self._by_media.get((media.format, media.essence), ())
+        found = self._fits(document, media)
         if len(found) == 1:
             return found[0]
         names = sorted({type_.id for type_ in found})
@@ -190,6 +183,22 @@ class ReceiptTypes:
             "ambiguous-receipt-type",
             f"the document may be {' or '.join(names)}; name one in the header Receipt-Type",
         )
+
+    def _fits(self, document: Any, media: Media) -> Sequence[ReceiptType]:
+        """Return the types that recognise the document; if none does, those of its media type."""
+        found: Sequence[ReceiptType] = ()
+        if media.format is Format.XML:
+            found = self._by_root.get(document.tag, ())
+        else:
+            for get, values, present in self._by_member:
+                value = get(document)
+                if value is None:
+                    continue
+                if type(value) in (str, int, bool):
+                    found = (*found, *values.get(_member(value), ()))
+                if present:
+                    found = (*found, *present)
+        return found or self._by_media.get((media.format, media.essence), ())
 
     def _unknown(self, what: str) -> DocumentError:
         names = [type_.name for type_ in self]

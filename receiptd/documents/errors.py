@@ -1,4 +1,4 @@
-"""Why a document is refused before anything is stored."""
+"""Why a document is refused before anything is stored, or cannot be written as a template says."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class DocumentError(ReceiptdError):
     The texts may hold names that the document uses (elements, keys), never its values; both are bounded.
 
     Attributes:
-        status: the HTTP status that says so: 400, 413, 415 or 422.
+        status: the HTTP status that says so: 400, 413, 415, 422, or 503 when the type itself is broken.
         code: stable and machine-readable, such as ``json-malformed``.
         detail: what is wrong and what would mend it, at most 300 characters.
         where: the place (``line 3, column 7``), or empty for the whole document.
@@ -27,6 +27,12 @@ class DocumentError(ReceiptdError):
         self.detail = bounded(detail)
         self.where = bounded(where)
         super().__init__(f"{code}: {self.detail}")
+
+
+class RenderingError(ReceiptdError):
+    """A template did not make what it promises. The text names it and the line, and holds no value of the receipt."""
+
+    code = "rendering-failed"
 
 
 def bounded(text: str) -> str:

@@ -140,6 +140,15 @@ class ReceiptType:
         findings = (*checked.findings, *parts.schematron.findings(document))[:FINDINGS_MAX]
         return Checked(checked.type_id, checked.type_version, checked.registrars, checked.canonical, findings)
 
+    def broken(self) -> DocumentError:
+        """Return the refusal of a document while its type does not compile."""
+        return DocumentError(
+            503,
+            "receipt-type-broken",
+            f"the receipt type {self.name} cannot be used right now, and nothing was stored; its operator must mend "
+            "it. Send the same request again later",
+        )
+
     def _misfits(self) -> Iterator[str]:
         """What the schema of ``type.yaml`` cannot know."""
         fault, spec = self.file.fault, self.file.spec

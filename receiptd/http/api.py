@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from http import HTTPStatus
 
 from prometheus_client import CollectorRegistry
 
@@ -44,7 +45,7 @@ from receiptd.ports import Clock, Contracts, Identity, Ledger
 from receiptd.settings import HttpSettings
 
 _RECEIPTS = "/v1/receipts"
-_STORAGE_RETRY_S = 2.0
+_RETRY_S = 2.0
 
 
 class Api:
@@ -177,7 +178,8 @@ def _translate(error: ReceiptdError) -> Response:
             answer = error.response
         case DocumentError():
             findings = [Finding(error.code, error.detail, error.where)] if error.where else []
-            answer = problem(error.code, error.detail, status=error.status, findings=findings)
+            headers = retry_after(_RETRY_S) if error.status == HTTPStatus.SERVICE_UNAVAILABLE else b""
+            answer = problem(error.code, error.detail, status=error.status, findings=findings, headers=headers)
         case IdempotencyMismatchError():
             answer = problem("idempotency-key-reused", f"{error}.")
         case UnknownReceiptError():
@@ -192,7 +194,7 @@ def _translate(error: ReceiptdError) -> Response:
             answer = problem(
                 "storage-unavailable",
                 "Whether the request took effect is unknown. Send the same request again: it takes effect once.",
-                headers=retry_after(_STORAGE_RETRY_S),
+                headers=retry_after(_RETRY_S),
             )
         case _:
             raise error

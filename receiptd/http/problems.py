@@ -47,6 +47,7 @@ DOCUMENT_KINDS: dict[str, Kind] = {
     "ambiguous-receipt-type": Kind(422, "The document could be of several receipt types"),
     "unknown-receipt-type": Kind(422, "There is no such receipt type"),
     "receipt-type-mismatch": Kind(422, "The document is not of the named receipt type"),
+    "receipt-type-broken": Kind(503, "The receipt type cannot be used right now"),
 }
 """The codes with which receiptd.documents refuses a document before anything is stored."""
 

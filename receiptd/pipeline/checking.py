@@ -11,7 +11,7 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from receiptd.documents import Checked, DocumentError, ReceiptType, ReceiptTypes, serialise
+from receiptd.documents import Checked, ReceiptType, ReceiptTypes, serialise
 from receiptd.domain.errors import ConfigurationError, OverloadedError
 
 SLOW_MAX = 64
@@ -57,12 +57,7 @@ class Checking:
                 return checked
             return await loop.run_in_executor(self._slow, type_.schematron, serialise(document), checked)
         except ConfigurationError as error:
-            raise DocumentError(
-                503,
-                "receipt-type-broken",
-                f"the receipt type {type_.name} cannot be used right now; its operator must mend it. Send the same "
-                "request again later",
-            ) from error
+            raise type_.broken() from error
         finally:
             self._waiting -= 1
 

@@ -181,6 +181,60 @@ async def test_sighup_takes_new_types_and_keeps_the_old_ones_when_they_are_broke
         assert (await client.post(document()))[0] == 202
 
 
+async def test_versions_of_a_type_side_by_side(start_daemon, simulator, document, tmp_path):
+    """A stored receipt keeps the version that judged it, also when that version is gone."""
+    root = tmp_path / "types"
+    shutil.copytree(TYPES / "retail-receipt", root / "retail-receipt-2")
+    file = root / "retail-receipt-2" / "type.yaml"
+    file.write_text(file.read_text().replace("version: 1", "version: 2"))
+    daemon = start_daemon(RECEIPTD_RECEIPT_TYPES__ROOTS=json.dumps([str(root)]))
+    async with daemon.client(await daemon.contract("shop")) as client:
+        ids = []
+        for header, version in (("", 2), ("retail-receipt@1", 1), ("retail-receipt", 2), ("retail-receipt@2", 2)):
+            headers = {"Receipt-Type": header} if header else {}
+            status, _, answer = await client.post(document(), Prefer="wait=10", **headers)
+            assert (status, answer["status"]) == (200, "COMPLETE")
+            assert (await client.json("GET", f"/v1/receipts/{answer['id']}"))[2]["type_version"] == version
+            ids.append(answer["id"])
+        assert (await client.post(document(), **{"Receipt-Type": "retail-receipt@3"}))[0] == 422
+
+        shutil.rmtree(root / "retail-receipt-2")
+        os.kill(daemon.process.pid, signal.SIGHUP)
+        await eventually(lambda: '"receipt types reloaded"' in daemon.process.log.read_text())
+        kept = [(await client.json("GET", f"/v1/receipts/{id_}"))[2]["type_version"] for id_ in ids]
+        assert kept == [2, 1, 2, 2]
+
+
+async def test_a_type_that_does_not_compile_fails_readiness_and_harms_only_itself(
+    start_daemon, simulator, document, tmp_path
+):
+    """Invariant 12: the others are served; what is refused is refused as passing, and is taken once it is mended."""
+    folder = Path(shutil.copytree(TYPES / "retail-receipt", tmp_path / "types" / "market-receipt"))
+    for path in (folder / "type.yaml", folder / "schema.json"):
+        path.write_text(path.read_text().replace("retail-receipt", "market-receipt"))
+    schema = (folder / "schema.json").read_text()
+    (folder / "schema.json").write_text(schema.replace('"object"', '"objekt"', 1))
+    daemon = start_daemon(RECEIPTD_RECEIPT_TYPES__ROOTS=json.dumps([str(tmp_path / "types")]))
+    async with daemon.client(await daemon.contract("shop")) as client:
+
+        async def ready() -> tuple[int, str]:
+            status, _, answer = await client.json("GET", "/readyz")
+            return status, answer["checks"]["receipt_types"]
+
+        await eventually(lambda: "a receipt type does not compile" in daemon.process.log.read_text())
+        assert await ready() == (503, "broken: market-receipt@1")
+        assert (await client.post(document()))[0] == 202
+        body = document().replace(b"retail-receipt", b"market-receipt")
+        status, headers, answer = await client.post(body)
+        assert (status, answer["code"], "retry-after" in headers) == (503, "receipt-type-broken", True)
+
+        (folder / "schema.json").write_text(schema)
+        os.kill(daemon.process.pid, signal.SIGHUP)
+        await eventually(lambda: '"receipt types reloaded"' in daemon.process.log.read_text())
+        assert await ready() == (200, "ok")
+        assert (await client.post(body))[0] == 202
+
+
 async def test_systemd_is_notified(start_daemon, tmp_path):
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as listener:
         listener.bind(str(tmp_path / "notify"))

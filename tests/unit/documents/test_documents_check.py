@@ -205,6 +205,9 @@ def test_of_the_versions_that_fit_the_newest_is_taken(tmp_path):
         write_type(tmp_path, JSON_TYPE | {"version": version, "recognise": recognise}, name=f"slip-{version}")
     types = ReceiptTypes.load([tmp_path])
     assert types.check(b'{"v":1}', "").type_version == 1
+    assert types.check(b'{"v":1}', "", "slip").type_version == 1
+    assert types.check(b'{"v":0}', "", "slip").type_version == 3
+    assert types.check(b'{"v":2}', "", "slip@1").type_version == 1
     assert types.check(b'{"v":2}', "").type_version == 3
 
 
