@@ -1,4 +1,4 @@
-"""The composition root: builds the adapters and the tasks, starts them, and stops them in order. Nothing else does.
+"""The composition root: builds the parts on a store, starts their tasks, and stops them in order. Nothing else does.
 
 Stop order: readiness fails; the listener drains; the queues are no longer pulled; the lanes and deliveries finish what
 is in hand, within the deadline; the writer flushes; the store closes. What is left comes back by its recovery message.
@@ -14,13 +14,12 @@ import signal
 import socket
 import time
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
 
 from prometheus_client import CollectorRegistry
 
-from receiptd.adapters.embedded.store import EmbeddedStore
 from receiptd.adapters.outbound.client import OutboundClient
 from receiptd.documents import BUNDLED_ROOT, ReceiptTypes
 from receiptd.domain.addresses import OPERATOR, AddressPolicy
@@ -39,11 +38,13 @@ from receiptd.pipeline.recovery import Recovery
 from receiptd.pipeline.registration import RegistrarClient
 from receiptd.pipeline.watch import Watch
 from receiptd.pipeline.writer import Writer
+from receiptd.retention import Expiry, check_retention, expiry
 from receiptd.runtime import crash
 from receiptd.runtime.clock import SystemClock
 from receiptd.runtime.notify import notify, watchdog, watchdog_interval_s
 from receiptd.runtime.supervisor import Supervisor
-from receiptd.settings import Configuration, ReceiptTypeSettings
+from receiptd.settings import Configuration, Settings
+from receiptd.stores import Store, open_store
 from receiptd.telemetry.receipts import ReceiptTelemetry
 
 _log = logging.getLogger("receiptd.app")
@@ -56,7 +57,7 @@ _HAND_POLL_S = 0.02
 class Daemon:
     """One process of the service, built from a configuration on an open store."""
 
-    def __init__(self, configuration: Configuration, store: EmbeddedStore, listener: socket.socket) -> None:
+    def __init__(self, configuration: Configuration, store: Store, listener: socket.socket) -> None:
         settings = configuration.settings
         self._settings = settings
         self._store = store
@@ -80,14 +81,14 @@ class Daemon:
             connections_per_origin=webhooks.concurrency,
         )
         registrar_ids = frozenset(registrar.id for registrar in configuration.registrars)
-        self._checking = Checking(partial(load_types, settings.receipt_types, registrar_ids))
+        self._checking = Checking(partial(load_types, settings, registrar_ids))
 
         self._writer = Writer(store.ledger, self._clock, settings.writer, settings.recovery)
         self._outbox = Outbox(store.queue)
         self._lanes = {
             registrar.id: Lane(
                 settings=registrar,
-                client=RegistrarClient(registrar, self._registrar_http, self._clock, public_url),
+                client=RegistrarClient(registrar, self._registrar_http, self._clock, public_url, self._types),
                 writer=self._writer,
                 queue=store.queue,
                 outbox=self._outbox,
@@ -112,12 +113,12 @@ class Daemon:
             delivery=self._delivery,
             clock=self._clock,
         )
-        self._watch = Watch(store.ledger, settings.http.waiters_max)
+        self._watch = Watch(store.reader, settings.http.waiters_max)
         self._intake = Intake(self._checking, self._writer, self._clock, settings.http.in_flight_max)
         registry = CollectorRegistry()
         self._writer.listen(Dispatcher(self._lanes, self._delivery).committed)
         self._writer.listen(self._watch.committed)
-        self._writer.listen(ReceiptTelemetry(registry, wide_events=settings.log.receipts).committed)
+        self._writer.listen(ReceiptTelemetry(registry, self._types, settings.log).committed)
 
         self._server = HttpServer(
             Api(
@@ -125,10 +126,11 @@ class Daemon:
                 watch=self._watch,
                 callbacks=Callbacks(configuration.registrars, self._writer, self._clock),
                 writer=self._writer,
-                ledger=store.ledger,
+                ledger=store.reader,
                 contracts=store.contracts,
-                identity=store.issuer,
+                identity=store.identity,
                 issuer=store.issuer,
+                token_url=store.token_url,
                 clock=self._clock,
                 settings=settings.http,
                 registry=registry,
@@ -149,6 +151,7 @@ class Daemon:
             delivery=self._delivery,
             recovery=self._recovery,
             server=self._server,
+            usage=store.usage,
         )
 
     async def run(self, announce: Callable[[str], None]) -> int:
@@ -182,8 +185,10 @@ class Daemon:
         start("writer", self._writer.run())
         start("outbox", self._outbox.run())
         start("recovery", self._recovery.run())
-        if self._settings.storage.hot_days:
+        if any(self._settings.storage.retention_days.values()):
             start("expire", self._expire())
+        for name, task in self._store.tasks().items():
+            start(f"store.{name}", task())
         for lane in self._lanes.values():
             for name, task in lane.tasks().items():
                 start(name, task())
@@ -230,28 +235,37 @@ class Daemon:
             "intake": "full" if self._intake.in_flight >= self._settings.http.in_flight_max else "ok",
         }
         checks |= {f"registrar.{name}": str(lane.breaker.state) for name, lane in self._lanes.items()}
-        well = checks["store"] == "ok" and checks["receipt_types"] == "ok"
+        checks |= self._store.checks()
+        well = checks["receipt_types"] == "ok" and "failing" not in checks.values()
         return well and not self._draining, checks
 
+    def _types(self) -> ReceiptTypes:
+        return self._checking.types
+
     async def _expire(self) -> None:
-        """Remove settled receipts once they are older than the hot days."""
+        """Remove settled receipts once their retention class says so: once a day, and when the types have changed."""
+        done: Expiry | None = None
         while True:
             today = datetime.fromtimestamp(self._clock.now(), UTC).date()
+            wanted = expiry(self._checking.types, self._settings.storage, today)
             try:
-                await self._store.expire(today - timedelta(days=self._settings.storage.hot_days))
+                if wanted != done:
+                    await self._store.expire(wanted.before_day, wanted.by_type)
+                    done = wanted
             except StorageError as error:
                 _log.warning("expiry waits for the store", extra={"reason": str(error)})
             await asyncio.sleep(_EXPIRE_EVERY_S)
 
 
-def load_types(settings: ReceiptTypeSettings, registrars: frozenset[str]) -> ReceiptTypes:
-    """Read the receipt types, without compiling them, and hold their registrars against those that are configured.
+def load_types(settings: Settings, registrars: frozenset[str]) -> ReceiptTypes:
+    """Read the receipt types, without compiling them, and hold them against registrars and retention as configured.
 
     Raises:
-        ConfigurationError: a type.yaml is wrong, or asks for a registrar that has no file.
+        ConfigurationError: a type.yaml is wrong, asks for a registrar that has no file, or for a retention class that
+            has no days.
     """
-    roots: list[Path] = [BUNDLED_ROOT] if settings.bundled else []
-    types = ReceiptTypes.read([*roots, *settings.roots])
+    roots: list[Path] = [BUNDLED_ROOT] if settings.receipt_types.bundled else []
+    types = ReceiptTypes.read([*roots, *settings.receipt_types.roots])
     for receipt_type in types:
         missing = set(receipt_type.registrars) - registrars
         if missing:
@@ -259,6 +273,7 @@ def load_types(settings: ReceiptTypeSettings, registrars: frozenset[str]) -> Rec
                 f"{receipt_type.file.path}: asks for registrars that have no file in registrars_dir: "
                 f"{', '.join(sorted(missing))}"
             )
+    check_retention(types, settings.storage)
     return types
 
 
@@ -279,7 +294,11 @@ async def serve(configuration: Configuration, *, announce: Callable[[str], None]
             f"http.public_url: must say where registrars reach this service, since http.host is {settings.http.host}"
         )
     listener = _bind(settings.http.host, settings.http.port)
-    store = await EmbeddedStore.open(settings.storage.path, SystemClock(), auth=settings.auth)
+    try:
+        store = await open_store(configuration, daemon=True)
+    except BaseException:
+        listener.close()
+        raise
     try:
         daemon = Daemon(configuration, store, listener)
     except BaseException:

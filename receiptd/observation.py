@@ -13,6 +13,7 @@ from receiptd.pipeline.lanes import Lane
 from receiptd.pipeline.outbox import Outbox
 from receiptd.pipeline.recovery import Recovery
 from receiptd.pipeline.writer import Writer
+from receiptd.stores import Usage
 from receiptd.telemetry.collector import Readings
 
 
@@ -26,6 +27,7 @@ def observe(
     delivery: Delivery,
     recovery: Recovery,
     server: HttpServer,
+    usage: Usage | None,
 ) -> None:
     """Register the metrics of a daemon's parts."""
     readings = Readings()
@@ -70,7 +72,34 @@ def observe(
     )
     gauge("receiptd_http_connections", "Open connections.", lambda: [({}, server.stats.connections)])
     counter("receiptd_http_refused", "Requests refused before a call.", lambda: [({}, server.stats.refused)])
+    if usage is not None:
+        _observe_usage(readings, usage)
     registry.register(readings)
     ProcessCollector(registry=registry)
     PlatformCollector(registry=registry)
     GCCollector(registry=registry)
+
+
+def _observe_usage(readings: Readings, usage: Usage) -> None:
+    readings.counter(
+        "receiptd_aws_requests",
+        "Requests to AWS, retries included.",
+        lambda: [({"service": name, "operation": call}, count) for (name, call), count in usage.requests.items()],
+    )
+    readings.counter(
+        "receiptd_aws_request_failures",
+        "Requests to AWS that failed, by its error code; no code: no answer.",
+        lambda: [
+            ({"service": name, "operation": call, "code": code}, count)
+            for (name, call, code), count in usage.failures.items()
+        ],
+    )
+    readings.counter(
+        "receiptd_aws_capacity_units",
+        "Capacity units consumed, as DynamoDB tells.",
+        lambda: [
+            ({"table": table, "operation": call, "kind": kind}, units)
+            for kind, counted in (("read", usage.read_units), ("write", usage.write_units))
+            for (table, call), units in counted.items()
+        ],
+    )

@@ -6,11 +6,12 @@ them blocks it for longer than a local page read.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from receiptd.domain.contract import Contract
+from receiptd.domain.contract import Access, Contract
+from receiptd.domain.errors import StorageError
 from receiptd.domain.receipt import Receipt, ReceiptState
 from receiptd.domain.values import value
 
@@ -46,13 +47,15 @@ class Change:
 class Ledger(Protocol):
     """The receipts."""
 
-    async def commit(self, changes: Sequence[Change]) -> Sequence[Receipt | None]:
+    async def commit(self, changes: Sequence[Change]) -> Sequence[Receipt | StorageError | None]:
         """Make the changes durable; return for each the receipt as it now stands.
 
         A change that was done has its own receipt (the same object) in its place. One whose expected version does not
-        hold is left undone, with its messages: its place holds the receipt that stands there instead, or None when
-        there is none. When this returns, everything is fsync'd or acknowledged (invariant 1). A receipt and its
-        messages become durable together, or the messages first (invariant 11). At most one change per receipt a call.
+        hold is left undone: its place holds the receipt that stands there instead, or None when there is none. A
+        StorageError in a place is of that change alone (invariant 12): whether it was done is unknown. When this
+        returns, everything else is fsync'd or acknowledged (invariant 1). A receipt and its messages become durable
+        together, or the messages first (invariant 11): then those of a change that is left undone have been sent, and
+        find the receipt as it stands. At most one change per receipt a call.
 
         Raises:
             StorageError: nothing is promised for any change of the call; some may still have become durable.
@@ -140,6 +143,10 @@ class WorkQueue(Protocol):
         """Make dead letters live again (all, or those of ``keys``); return how many."""
         ...
 
+    async def drop(self, queue: str, keys: Sequence[str] | None) -> int:
+        """Remove dead letters for good (all, or those of ``keys``); return how many."""
+        ...
+
 
 @value
 class QueueDepth:
@@ -180,6 +187,71 @@ class Identity(Protocol):
 
     async def verify(self, token: str) -> Principal:
         """Return whom ``token`` speaks for. Raises TokenError; a verdict is cached no longer than the token lives."""
+        ...
+
+
+@value
+class ClientCredentials:
+    """What a client shows at the token endpoint."""
+
+    client_id: str
+    client_secret: str = field(repr=False)
+
+
+class Clients(Protocol):
+    """The clients' credentials: what they get tokens for. What a client may do is its contract's to say."""
+
+    @property
+    def token_url(self) -> str:
+        """Where clients get tokens; empty: from this service itself."""
+        ...
+
+    async def add(self, client_id: str, name: str, access: Access) -> ClientCredentials:
+        """Make a client with a secret.
+
+        Args:
+            client_id: its id, or empty: one is made.
+            name: what people call it.
+            access: what its tokens may be for at most.
+
+        Raises:
+            ConfigurationError: the id is not one that can be chosen here.
+            StorageError: whether it was made is unknown.
+        """
+        ...
+
+    async def rotate(self, client_id: str, *, drop_old: bool) -> str:
+        """Make a new secret and return it. The one before it holds until the next rotation, unless ``drop_old``.
+
+        Raises:
+            StorageError: whether it was made is unknown.
+        """
+        ...
+
+
+class Exports(Protocol):
+    """Files that are made once for whoever has their URL."""
+
+    async def put(self, name: str, content_type: str, chunks: AsyncIterable[bytes]) -> None:
+        """Store a file, all or nothing, in place of one of that name.
+
+        Args:
+            name: letters, digits, dots, dashes and underscores, in parts with slashes between.
+            content_type: its media type.
+            chunks: its content.
+
+        Raises:
+            ValueError: the name is not such a one.
+            StorageError: it is not stored.
+        """
+        ...
+
+    async def url(self, name: str, valid_s: int) -> str:
+        """Return a URL that gives the file without further credentials, for ``valid_s`` seconds at most.
+
+        Raises:
+            StorageError: there is none to be had now.
+        """
         ...
 
 

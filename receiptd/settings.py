@@ -43,6 +43,10 @@ _NOT_SETTINGS = frozenset({"RECEIPTD_CRASH_AT"})
 """Variables that other parts read: fault injection."""
 
 Seconds = Annotated[float, Field(gt=0, le=31_536_000)]
+Days = Annotated[int, Field(ge=0, le=40_000)]
+RetentionClass = Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,62}$")]
+STANDARD_RETENTION = "standard"
+"""The retention class of a type that names none."""
 
 
 class _Section(BaseModel):
@@ -69,10 +73,29 @@ class HttpSettings(_Section):
 class StorageSettings(_Section):
     """Where receipts are kept."""
 
-    backend: Literal["embedded"] = "embedded"
+    backend: Literal["embedded", "aws"] = "embedded"
     path: Path = Path("var/receiptd")
-    hot_days: int = Field(default=0, ge=0, le=40_000)
-    """Settled receipts older than this are deleted; 0 keeps all. Set it only where something else keeps them."""
+    retention_days: dict[RetentionClass, Days] = Field(default_factory=dict, validate_default=True)
+    """How long settled receipts are kept, by the retention class of their type; 0: for ever.
+
+    ``standard`` is always there, and 0 unless it says otherwise. Set days only where something else keeps the receipts.
+    """
+
+    @field_validator("retention_days")
+    @classmethod
+    def _has_a_standard(cls, value: dict[str, int]) -> dict[str, int]:
+        return {STANDARD_RETENTION: 0, **value}
+
+
+class AwsSettings(_Section):
+    """The AWS account, for ``storage.backend = "aws"``. Credentials come from where every AWS tool takes them."""
+
+    region: str = Field(default="", pattern=r"^([a-z]{2}(-[a-z]+)+-\d)?$")
+    """Empty: ``AWS_REGION``, or what the instance says."""
+    endpoint_url: str = Field(default="", pattern=r"^(https?://[^\s/]+)?/?$")
+    """Where all AWS services answer: an emulator's URL. Empty: AWS itself."""
+    prefix: str = Field(default="receiptd", pattern=r"^[a-z][a-z0-9-]{0,23}$")
+    """What the names of tables, queues and buckets begin with: the parameter ``Prefix`` of cloudformation/data.yaml."""
 
 
 class WriterSettings(_Section):
@@ -127,6 +150,8 @@ class LogSettings(_Section):
     format: Literal["auto", "json", "console"] = "auto"
     receipts: bool = True
     """One wide event per settled receipt."""
+    facts: bool = False
+    """Its number, seller, currency, total and count of lines in that event, without what its type calls personal."""
 
 
 class ShutdownSettings(_Section):
@@ -231,6 +256,7 @@ class Settings(BaseSettings):
 
     http: HttpSettings = HttpSettings()
     storage: StorageSettings = StorageSettings()
+    aws: AwsSettings = AwsSettings()
     writer: WriterSettings = WriterSettings()
     recovery: RecoverySettings = RecoverySettings()
     webhooks: WebhookSettings = WebhookSettings()
@@ -265,8 +291,10 @@ class Configuration(BaseModel):
     registrars: tuple[RegistrarSettings, ...]
 
 
-def load(file: Path | None = None) -> Configuration:
+def load(file: Path | None = None, *, needs_registrars: bool = True) -> Configuration:
     """Read the settings from ``file`` (a TOML file; None: the defaults) and the environment.
+
+    Without ``needs_registrars`` there may be none: the directory that the defaults name need not exist.
 
     Raises:
         ConfigurationError: a file cannot be read, or a value is wrong; each line names a setting and what to mend.
@@ -278,7 +306,10 @@ def load(file: Path | None = None) -> Configuration:
     except ValidationError as error:
         raise ConfigurationError(_explain(error, str(file or "the environment"))) from error
     base = file.parent if file is not None else Path("config")
-    return Configuration(file=file, settings=settings, registrars=_load_registrars(base / settings.registrars_dir))
+    folder = base / settings.registrars_dir
+    is_default = file is None and "registrars_dir" not in settings.model_fields_set
+    skipped = is_default and not needs_registrars and not folder.is_dir()
+    return Configuration(file=file, settings=settings, registrars=() if skipped else _load_registrars(folder))
 
 
 def _load_registrars(folder: Path) -> tuple[RegistrarSettings, ...]:

@@ -8,7 +8,7 @@ the expiry is checked at every use. Refusals are not kept, and never quote the t
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import orjson
@@ -25,13 +25,16 @@ LEEWAY_S: Final = 10.0
 """How far the issuer's clock may be from ours."""
 
 _VERDICTS_MAX: Final = 10_000
+_ACCESS: Final = "access"
 
 
 class TokenVerifier:
     """Verifies the tokens of one issuer.
 
-    ``find_key`` returns the issuer's key of an id, or None. ``audience`` and ``types`` (of the header's ``typ``) are
-    not asked for when empty: not every issuer sets them.
+    ``find_key`` returns the issuer's key of an id, or None; what else it raises than TokenError is no verdict.
+    ``audience`` and ``types`` (of the header's ``typ``) are not asked for when empty: not every issuer sets them.
+    ``token_use`` is what a token is taken for that does not say. ``scopes``, when given, says what the issuer's scopes
+    are called here; any other one counts for nothing.
     """
 
     def __init__(
@@ -42,12 +45,16 @@ class TokenVerifier:
         issuer: str,
         audience: str = "",
         types: frozenset[str] = frozenset(),
+        token_use: str = _ACCESS,
+        scopes: Mapping[str, str] | None = None,
     ) -> None:
         self._clock = clock
         self._find_key = find_key
         self._issuer = issuer
         self._audience = audience
         self._types = types
+        self._token_use = token_use
+        self._scopes = scopes
         self._verdicts: dict[str, Principal] = {}
 
     async def verify(self, token: str) -> Principal:
@@ -62,6 +69,10 @@ class TokenVerifier:
             self._verdicts.pop(token, None)
             raise TokenError("the token has expired")
         return principal
+
+    def forget(self) -> None:
+        """Judge every token anew: a key has been withdrawn."""
+        self._verdicts.clear()
 
     async def _judge(self, token: str) -> Principal:
         if len(token) > TOKEN_MAX_BYTES:
@@ -103,13 +114,16 @@ class TokenVerifier:
             raise TokenError("the token is of another issuer")
         if self._audience and self._audience not in _audiences(claims.get("aud")):
             raise TokenError("the token is for another audience")
-        if claims.get("token_use", "access") != "access":
+        if claims.get("token_use", self._token_use) != _ACCESS:
             raise TokenError("the token is not an access token")
         if max(_time(claims, "nbf", 0.0), _time(claims, "iat", 0.0)) > self._clock.now() + LEEWAY_S:
             raise TokenError("the token is not valid yet")
         if not isinstance(client_id, str) or not client_id or not isinstance(scope, str):
             raise TokenError("the token names no client")
-        return Principal(client_id, frozenset(scope.split()), expires_at)
+        scopes = scope.split()
+        if self._scopes is not None:
+            scopes = [self._scopes[each] for each in scopes if each in self._scopes]
+        return Principal(client_id, frozenset(scopes), expires_at)
 
 
 def _time(claims: dict[str, Any], name: str, default: float | None = None) -> float:

@@ -1,4 +1,4 @@
-"""``receiptd token``: a bearer token from the running daemon, as a client gets it."""
+"""``receiptd token``: a bearer token, as a client gets it: from the running daemon, or from Cognito."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def token(
         ),
     ] = None,
     url: Annotated[
-        str, typer.Option(help="The daemon's URL. Default: the one that the settings give.", show_default=False)
+        str, typer.Option(help="The daemon's URL, where it gives tokens itself. Default: as set.", show_default=False)
     ] = "",
     scope: Annotated[
         str, typer.Option(help="Scopes to ask for, with spaces between. Default: all that the contract grants.")
@@ -41,11 +41,11 @@ def token(
 ) -> None:
     """Get an access token by the client credentials grant (RFC 6749, section 4.4) and print it."""
     secret = _secret(secret_file)
-    reply = support.run(_ask(f"{url.rstrip('/') or _daemon_url(config)}/oauth2/token", client_id, secret, scope))
+    reply = support.run(_ask(url, client_id, secret, scope, config))
     answer = _decode(reply)
     if reply.status != _HTTP_OK or "access_token" not in answer:
         reason = answer.get("error_description") or answer.get("detail") or answer.get("error") or "no reason given"
-        raise ReceiptdError(f"no token: the daemon answered {reply.status}: {reason}")
+        raise ReceiptdError(f"no token: the answer was {reply.status}: {reason}")
     if as_json:
         support.print_json(answer)
     else:
@@ -81,7 +81,19 @@ def _daemon_url(config: Path | None) -> str:
     return http.public_url.rstrip("/") or f"http://{f'[{host}]' if ':' in host else host}:{http.port}"
 
 
-async def _ask(url: str, client_id: str, secret: str, scope: str) -> HttpReply:
+async def _token_url(config: Path | None) -> str:
+    """Return where the settings' backend has clients get their tokens."""
+    configuration = support.configuration(config)
+    if configuration.settings.storage.backend == "embedded":
+        return ""
+    async with support.open_store(config) as store:
+        url = (await store.clients()).token_url
+    if not url:
+        raise ReceiptdError("the user pool has no domain, and so no token endpoint: receiptd doctor")
+    return url
+
+
+async def _ask(url: str, client_id: str, secret: str, scope: str, config: Path | None) -> HttpReply:
     """Ask for a token. The credentials go by HTTP Basic, form-encoded first (RFC 6749, section 2.3.1)."""
     import base64
 
@@ -89,13 +101,14 @@ async def _ask(url: str, client_id: str, secret: str, scope: str) -> HttpReply:
     from receiptd.domain.addresses import OPERATOR
     from receiptd.ports import HttpCall
 
+    endpoint = await _token_url(config) or f"{url.rstrip('/') or _daemon_url(config)}/oauth2/token"
     credentials = base64.b64encode(f"{quote(client_id, safe='')}:{quote(secret, safe='')}".encode()).decode()
     form = {"grant_type": "client_credentials", **({"scope": scope} if scope else {})}
     headers = {"Authorization": f"Basic {credentials}", "Content-Type": "application/x-www-form-urlencoded"}
     client = OutboundClient(OPERATOR)
     try:
         return await client.send(
-            HttpCall(method="POST", url=url, headers=headers, body=urlencode(form).encode(), timeout_s=10)
+            HttpCall(method="POST", url=endpoint, headers=headers, body=urlencode(form).encode(), timeout_s=10)
         )
     except ValueError as error:
         raise ConfigurationError(f"--url: {error}") from error

@@ -6,24 +6,28 @@ They change the store directly. A running daemon notices within seconds, and a r
 from __future__ import annotations
 
 import re
-import secrets
+import time
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from receiptd.cli import support
-from receiptd.domain.contract import Access, Contract
+from receiptd.domain.contract import PARTITIONS_MAX, Access, Contract
 from receiptd.domain.errors import ConfigurationError, ReceiptdError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from receiptd.adapters.embedded.store import EmbeddedStore
+    from receiptd.ports import ClientCredentials
+    from receiptd.stores import Store
 
 _CLIENT_ID = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
-_SLUG_MAX = 32
 _DEFAULTS = Contract(client_id="")
+
+_PARTITIONS = typer.Option(
+    help="Partitions of its receipts on DynamoDB: one for every 200 receipts a second.", min=1, max=PARTITIONS_MAX
+)
 
 ClientArgument = Annotated[str, typer.Argument(metavar="CLIENT_ID", help="The client's id.")]
 
@@ -45,7 +49,7 @@ def add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="What people call the client.")],
     *,
     client_id: Annotated[
-        str, typer.Option(help="The client's id. Default: made from the name.", show_default=False)
+        str, typer.Option(help="The client's id, where it can be chosen. Default: one is made.", show_default=False)
     ] = "",
     access: Annotated[Access, typer.Option(help="What the contract grants.")] = _DEFAULTS.access,
     webhook_url: Annotated[str, typer.Option(help="Where webhooks go.", metavar="URL", show_default=False)] = "",
@@ -59,6 +63,7 @@ def add(
         list[str] | None,
         typer.Option("--type", help="A receipt type that may be posted; repeat it. Default: all.", metavar="TYPE"),
     ] = None,
+    partitions: Annotated[int, _PARTITIONS] = 1,
     config: support.ConfigOption = None,
     as_json: support.JsonOption = False,
 ) -> None:
@@ -66,7 +71,7 @@ def add(
     from receiptd.domain.signatures import new_secret
 
     contract = Contract(
-        client_id=_new_id(name, client_id),
+        client_id=_checked_id(client_id),
         name=name,
         access=access,
         rate_per_s=rate_per_s,
@@ -75,22 +80,24 @@ def add(
         webhook_origins=tuple(_checked_url(each, "--webhook-origin") for each in webhook_origin or ()),
         webhook_secrets=(new_secret(),),
         receipt_types=_known_types(receipt_type or [], config),
+        partitions=(("", partitions),) if partitions > 1 else (),
     )
 
-    async def work() -> str:
+    async def work() -> tuple[ClientCredentials, str]:
         async with support.open_store(config) as store:
-            if await store.contracts.get(contract.client_id) is not None:
-                raise ReceiptdError(
-                    f"there is a contract of {contract.client_id} already; see: receiptd contracts list"
-                )
-            await store.contracts.put(contract)
-            return await store.issuer.create_secret(contract.client_id)
+            if client_id and await store.contracts.get(client_id) is not None:
+                raise ReceiptdError(f"there is a contract of {client_id} already; see: receiptd contracts list")
+            clients = await store.clients()
+            made = await clients.add(client_id, name, access)  # without a contract it may do nothing yet
+            await store.contracts.put(replace(contract, client_id=made.client_id))
+            return made, clients.token_url
 
-    client_secret = support.run(work())
+    made, token_url = support.run(work())
     issued = {
-        "client_id": contract.client_id,
-        "client_secret": client_secret,
+        "client_id": made.client_id,
+        "client_secret": made.client_secret,
         "webhook_secret": f"whsec_{contract.webhook_secrets[0]}",
+        **({"token_url": token_url} if token_url else {}),
     }
     if as_json:
         support.print_json(issued)
@@ -200,11 +207,36 @@ def rotate_client_secret(
     async def work() -> str:
         async with support.open_store(config) as store:
             await _find(store, client_id)
-            if drop_old:
-                await store.issuer.revoke_secrets(client_id)
-            return await store.issuer.create_secret(client_id)
+            return await (await store.clients()).rotate(client_id, drop_old=drop_old)
 
     _print_secret("client_secret", support.run(work()), as_json=as_json)
+
+
+@contracts.command(epilog=support.example("receiptd contracts partition corner-shop-4f7k2m9q 4"))
+def partition(
+    client_id: ClientArgument,
+    partitions: Annotated[
+        int, typer.Argument(metavar="NUMBER", help="How many from then on.", min=1, max=PARTITIONS_MAX)
+    ],
+    config: support.ConfigOption = None,
+    as_json: support.JsonOption = False,
+) -> None:
+    """Spread a client's receipts over so many partitions on DynamoDB, from the next day (UTC) on.
+
+    One takes about 200 receipts a second. What is stored stays where it is, and is found there.
+    """
+
+    async def work() -> Contract:
+        async with support.open_store(config) as store:
+            contract = (await _find(store, client_id)).with_partitions(partitions, time.time())
+            await store.contracts.put(contract)
+            return contract
+
+    day, number = support.run(work()).partitions[-1]
+    if as_json:
+        support.print_json({"client_id": client_id, "partitions": number, "from": day})
+    else:
+        print(f"{client_id}: {number} partitions from {day} on")
 
 
 def _set_active(client_id: str, config: Path | None, *, active: bool) -> None:
@@ -216,22 +248,19 @@ def _set_active(client_id: str, config: Path | None, *, active: bool) -> None:
     print(f"{client_id}: {'active' if active else 'revoked'}")
 
 
-async def _find(store: EmbeddedStore, client_id: str) -> Contract:
+async def _find(store: Store, client_id: str) -> Contract:
     contract = await store.contracts.get(client_id)
     if contract is None:
         raise ReceiptdError(f"there is no contract of {client_id}; see: receiptd contracts list")
     return contract
 
 
-def _new_id(name: str, asked: str) -> str:
-    if asked:
-        if not _CLIENT_ID.fullmatch(asked):
-            raise ConfigurationError(
-                "--client-id: use 1 to 64 letters, digits, dots, dashes and underscores, with a letter or digit first"
-            )
-        return asked
-    slug = re.sub(r"[^a-z0-9]+", "-", name.lower())[:_SLUG_MAX].strip("-") or "client"
-    return f"{slug}-{secrets.token_hex(4)}"
+def _checked_id(asked: str) -> str:
+    if asked and not _CLIENT_ID.fullmatch(asked):
+        raise ConfigurationError(
+            "--client-id: use 1 to 64 letters, digits, dots, dashes and underscores, with a letter or digit first"
+        )
+    return asked
 
 
 def _checked_url(url: str, option: str) -> str:
@@ -269,6 +298,7 @@ def _as_json(contract: Contract) -> dict[str, Any]:
         "webhook_origins": list(contract.webhook_origins),
         "webhook_secrets": len(contract.webhook_secrets),
         "receipt_types": list(contract.receipt_types),
+        "partitions": [f"{number} from {day}" if day else str(number) for day, number in contract.partitions],
     }
 
 

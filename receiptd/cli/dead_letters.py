@@ -22,7 +22,7 @@ dlq = typer.Typer(no_args_is_help=True, rich_markup_mode=None)
 
 def register(root: typer.Typer) -> None:
     """Add the commands."""
-    root.add_typer(dlq, name="dlq", help="Durable queues and their dead letters: list, show, redrive.")
+    root.add_typer(dlq, name="dlq", help="Durable queues and their dead letters: list, show, redrive, drop.")
 
 
 @dlq.command(name="list", epilog=support.example("receiptd dlq list", "receiptd dlq list registrar.tax --json"))
@@ -71,13 +71,46 @@ def redrive(
         async with support.open_store(config) as store:
             return await store.queue.redrive(queue, keys or None)
 
-    revived = support.run(work())
+    _tell(queue, "redriven", support.run(work()), keys, as_json=as_json)
+
+
+@dlq.command(
+    epilog=support.example(
+        "receiptd dlq drop webhooks 20260131-0123456789abcdef01234567", "receiptd dlq drop recovery --yes"
+    )
+)
+def drop(
+    queue: QueueArgument,
+    keys: Annotated[list[str] | None, typer.Argument(metavar="[KEY]...", help="Default: every dead letter.")] = None,
+    yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
+    config: support.ConfigOption = None,
+    as_json: support.JsonOption = False,
+) -> None:
+    """Remove dead letters for good.
+
+    The receipts that they name stay as they are; but one that is unsettled is not brought back without its letter in
+    recovery.
+    """
+    _refuse_unknown(queue, config)
+    if not yes:
+        what = f"{len(set(keys))} dead letters" if keys else "every dead letter"
+        typer.confirm(f"Remove {what} of {queue} for good?", abort=True, err=True)
+
+    async def work() -> int:
+        async with support.open_store(config) as store:
+            return await store.queue.drop(queue, keys or None)
+
+    _tell(queue, "dropped", support.run(work()), keys, as_json=as_json)
+
+
+def _tell(queue: str, done: str, number: int, keys: list[str] | None, *, as_json: bool) -> None:
+    """Print how many were done. Raises ReceiptdError when some of those that were named are not there."""
     if as_json:
-        support.print_json({"queue": queue, "redriven": revived})
+        support.print_json({"queue": queue, done: number})
     else:
-        print(f"{queue}: {revived} redriven")
-    if keys and revived < len(set(keys)):
-        raise ReceiptdError(f"{len(set(keys)) - revived} of them are no dead letters of {queue}")
+        print(f"{queue}: {number} {done}")
+    if keys and number < len(set(keys)):
+        raise ReceiptdError(f"{len(set(keys)) - number} of them are no dead letters of {queue}")
 
 
 def _queues(config: Path | None) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 from receiptd import __version__
-from receiptd.cli import clients, contracts, dead_letters, demo, receipt_types, receipts, serve, simulate
+from receiptd.cli import aws, clients, contracts, dead_letters, demo, doctor, receipt_types, receipts, serve, simulate
 from receiptd.domain.errors import ConfigurationError, ReceiptdError
 
 app = typer.Typer(
@@ -40,7 +40,7 @@ def _root(
     del version
 
 
-for part in (serve, demo, simulate, contracts, clients, receipts, dead_letters, receipt_types):
+for part in (serve, demo, simulate, contracts, clients, receipts, dead_letters, receipt_types, aws, doctor):
     part.register(app)
 
 

@@ -20,8 +20,8 @@ from receiptd.domain.errors import ConfigurationError, ReceiptdError
 from receiptd.domain.receipt import Receipt, ReceiptState, RegistrationState
 
 if TYPE_CHECKING:
-    from receiptd.adapters.embedded.store import EmbeddedStore
     from receiptd.pipeline.work import WorkItem
+    from receiptd.stores import Store
 
 _PAGE = 500
 _DEAD_MAX = 10_000
@@ -200,7 +200,7 @@ def _refuse_unknown(registrar: str, known: Sequence[str]) -> None:
         raise ConfigurationError(f"--registrar: there is no registrar {registrar}; there are {', '.join(known)}")
 
 
-async def _give(store: EmbeddedStore, orders: Sequence[Order]) -> list[dict[str, Any]]:
+async def _give(store: Store, orders: Sequence[Order]) -> list[dict[str, Any]]:
     """Send the orders, and watch for a while what the daemon makes of them."""
     from receiptd.domain.lifecycle import registrar_queue
 
@@ -217,7 +217,7 @@ async def _give(store: EmbeddedStore, orders: Sequence[Order]) -> list[dict[str,
         await asyncio.sleep(_APPLY_POLL_S)
 
 
-async def _outcome(store: EmbeddedStore, order: Order) -> dict[str, Any]:
+async def _outcome(store: Store, order: Order) -> dict[str, Any]:
     receipt_id, registrar = order.key
     receipt = await store.ledger.get(order.item.client_id, receipt_id)
     registration = receipt.registration(registrar) if receipt is not None else None
@@ -241,7 +241,7 @@ def _tell(results: list[dict[str, Any]], *, as_json: bool) -> None:
         support.note(f"{waiting} not applied yet: stored, and done as soon as the daemon runs and the registrar is up.")
 
 
-async def _parked(store: EmbeddedStore, registrars: Sequence[str]) -> list[Order]:
+async def _parked(store: Store, registrars: Sequence[str]) -> list[Order]:
     """Return what waits for an operator: the dead letters of the registrars' queues."""
     from receiptd.domain.lifecycle import registrar_queue
     from receiptd.pipeline.work import WorkItem
@@ -253,7 +253,7 @@ async def _parked(store: EmbeddedStore, registrars: Sequence[str]) -> list[Order
     ]
 
 
-async def _parked_in(store: EmbeddedStore, receipt_id: str, client: str, registrar: str) -> list[Order]:
+async def _parked_in(store: Store, receipt_id: str, client: str, registrar: str) -> list[Order]:
     """Return the parked registrations of one receipt. Raises ReceiptdError when there is none."""
     from receiptd.pipeline.work import WorkItem
 
@@ -266,7 +266,7 @@ async def _parked_in(store: EmbeddedStore, receipt_id: str, client: str, registr
     return [Order(r.registrar, WorkItem(receipt.client_id, receipt_id)) for r in found]
 
 
-async def _find(store: EmbeddedStore, receipt_id: str, client: str) -> Receipt:
+async def _find(store: Store, receipt_id: str, client: str) -> Receipt:
     """Find a receipt by its id alone: every client is asked, which takes microseconds each."""
     from receiptd.domain.identifiers import RECEIPT_ID
 
@@ -279,12 +279,12 @@ async def _find(store: EmbeddedStore, receipt_id: str, client: str) -> Receipt:
     raise ReceiptdError(f"there is no receipt {receipt_id}" + (f" of {client}" if client else ""))
 
 
-async def _read(store: EmbeddedStore, names: set[tuple[str, str]]) -> list[Receipt]:
+async def _read(store: Store, names: set[tuple[str, str]]) -> list[Receipt]:
     found = [await store.ledger.get(client_id, receipt_id) for client_id, receipt_id in sorted(names)]
     return [receipt for receipt in found if receipt is not None]
 
 
-async def _scan(store: EmbeddedStore, client: str, state: ReceiptState | None, limit: int) -> list[Receipt]:
+async def _scan(store: Store, client: str, state: ReceiptState | None, limit: int) -> list[Receipt]:
     from receiptd.ports import PageQuery
 
     found: list[Receipt] = []

@@ -30,9 +30,8 @@ def serve(
     from receiptd.telemetry import logs
 
     if check:
-        types = app.load_types(
-            configuration.settings.receipt_types, frozenset(registrar.id for registrar in configuration.registrars)
-        )
+        registrars = frozenset(registrar.id for registrar in configuration.registrars)
+        types = app.load_types(configuration.settings, registrars)
         types.compile()
         print(f"settings: {configuration.file or 'built-in'}")
         print(f"registrars: {', '.join(r.id for r in configuration.registrars) or 'none'}")

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 import typer
 
 if TYPE_CHECKING:
-    from receiptd.adapters.embedded.store import EmbeddedStore
     from receiptd.documents import ReceiptTypes
     from receiptd.settings import Configuration
+    from receiptd.stores import Store
 
 T = TypeVar("T")
 
@@ -38,25 +38,21 @@ def example(*lines: str) -> str:
     return "\b\nExamples:\n" + "\n".join(f"  {line}" for line in lines)
 
 
-def configuration(config: Path | None) -> Configuration:
-    """Load the settings that ``--config`` names, or the default ones. Raises ConfigurationError."""
+def configuration(config: Path | None, *, needs_registrars: bool = True) -> Configuration:
+    """Load the settings that ``--config`` names, or the default ones; see ``load``. Raises ConfigurationError."""
     from receiptd.settings import load
 
-    return load(config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None))
+    file = config or (DEFAULT_CONFIG if DEFAULT_CONFIG.is_file() else None)
+    return load(file, needs_registrars=needs_registrars)
 
 
 @asynccontextmanager
-async def open_store(config: Path | None) -> AsyncIterator[EmbeddedStore]:
+async def open_store(config: Path | None) -> AsyncIterator[Store]:
     """Open the daemon's own store beside it: short transactions, no lock. Raises ConfigurationError, StorageError."""
-    from receiptd.adapters.embedded.store import EmbeddedStore
-    from receiptd.runtime.clock import SystemClock
+    from receiptd.stores import opened
 
-    settings = configuration(config).settings
-    store = await EmbeddedStore.open(settings.storage.path, SystemClock(), auth=settings.auth, daemon=False)
-    try:
+    async with opened(configuration(config)) as store:
         yield store
-    finally:
-        await store.close()
 
 
 def registrar_ids(config: Path | None) -> list[str]:
@@ -66,10 +62,17 @@ def registrar_ids(config: Path | None) -> list[str]:
 
 def receipt_types(config: Path | None) -> ReceiptTypes:
     """Load the receipt types that the settings name. Raises ConfigurationError."""
-    from receiptd.documents import BUNDLED_ROOT, ReceiptTypes
+    from receiptd.documents import ReceiptTypes
 
-    settings = configuration(config).settings.receipt_types
-    return ReceiptTypes.load([*([BUNDLED_ROOT] if settings.bundled else []), *settings.roots])
+    return ReceiptTypes.read(receipt_type_roots(config))
+
+
+def receipt_type_roots(config: Path | None) -> list[Path]:
+    """Return the folders of receipt types that the settings name. Raises ConfigurationError."""
+    from receiptd.documents import BUNDLED_ROOT
+
+    settings = configuration(config, needs_registrars=False).settings.receipt_types
+    return [*([BUNDLED_ROOT] if settings.bundled else []), *settings.roots]
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

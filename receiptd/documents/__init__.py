@@ -5,8 +5,8 @@
 
 from receiptd.documents.catalogue import BUNDLED_ROOT, ReceiptTypes
 from receiptd.documents.errors import DocumentError
-from receiptd.documents.receipt_type import Checked, ReceiptType, load_type, serialise
-from receiptd.documents.samples import run_samples
+from receiptd.documents.kit.samples import run_samples
+from receiptd.documents.receipt_type import Checked, ReceiptType, load_type
 
 __all__ = [
     "BUNDLED_ROOT",
@@ -16,5 +16,4 @@ __all__ = [
     "ReceiptTypes",
     "load_type",
     "run_samples",
-    "serialise",
 ]

@@ -16,7 +16,7 @@ from receiptd.documents.errors import DocumentError
 from receiptd.documents.json_document import decode_json
 from receiptd.documents.media import Format, Media, media_of
 from receiptd.documents.places import Getter, compile_pointer
-from receiptd.documents.receipt_type import BODY_MAX_BYTES, Checked, ReceiptType, serialise
+from receiptd.documents.receipt_type import BODY_MAX_BYTES, Checked, ReceiptType
 from receiptd.documents.recogniser import ambiguities
 from receiptd.documents.type_file import TypeFile
 from receiptd.documents.xml_document import decode_xml
@@ -26,6 +26,7 @@ BUNDLED_ROOT = Path(__file__).parent.parent / "receipt_types"
 """The folder of the receipt types that come with the package."""
 
 _HINT_MAX_CHARS = 80
+_VERSION_MAX_DIGITS = 7
 _KNOWN_MAX = 20
 
 
@@ -126,7 +127,8 @@ class ReceiptTypes:
         type_id, _, version = name.partition("@")
         if not version:
             return self.get(type_id)
-        return self.get(type_id, int(version)) if version.isdecimal() and version.isascii() else None
+        possible = version.isdecimal() and version.isascii() and len(version) <= _VERSION_MAX_DIGITS
+        return self.get(type_id, int(version)) if possible else None
 
     def recognise(self, body: bytes, content_type: str, type_hint: str = "") -> tuple[ReceiptType, Any]:
         """Decode ``body`` and return its type and the decoded document. Quick, bounded, for the event loop's thread.
@@ -157,7 +159,7 @@ class ReceiptTypes:
         """
         type_, document = self.recognise(body, content_type, type_hint)
         checked = type_.check(document)
-        return type_.schematron(serialise(document), checked) if type_.has_schematron else checked
+        return type_.schematron(document, checked) if type_.has_schematron else checked
 
     def _hinted(self, hint: str, document: Any, media: Media) -> ReceiptType:
         type_ = self.named(hint)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -10,6 +11,8 @@ from receiptd.documents.errors import DocumentError
 
 _CONTENT_TYPE_MAX_CHARS = 256
 _SPACE = b" \t\r\n"
+_PARAMETER = re.compile(r""";[ \t]*([a-z0-9!#$%&'*+.^_`|~-]+)=(?:"((?:[^"\\]|\\.)*)"|([^;"\s]+))""", re.ASCII)
+"""RFC 9110, section 5.6.6; no charset's name needs the escapes that a quoted string may have."""
 
 
 class Format(StrEnum):
@@ -39,13 +42,12 @@ def media_of(content_type: str, body: bytes) -> Media:
 
 @lru_cache(maxsize=256)
 def _parse(content_type: str) -> Media:
-    essence, *parameters = content_type[:_CONTENT_TYPE_MAX_CHARS].lower().split(";")
+    essence, separator, parameters = content_type[:_CONTENT_TYPE_MAX_CHARS].lower().partition(";")
     essence = essence.strip()
     charset = ""
-    for parameter in parameters:
-        name, _, value = parameter.partition("=")
-        if name.strip() == "charset" and not charset:
-            charset = value.strip().strip('"')
+    for name, quoted, token in _PARAMETER.findall(separator + parameters):
+        if name == "charset" and not charset:
+            charset = quoted or token
     # RFC 6839, section 3: a structured syntax suffix names the format.
     if essence == "application/json" or essence.endswith("+json"):
         return Media(essence, Format.JSON, charset)

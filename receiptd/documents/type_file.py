@@ -35,7 +35,9 @@ _Loader.yaml_implicit_resolvers = {
     first: [(tag, pattern) for tag, pattern in resolvers if not tag.endswith((":bool", ":timestamp"))]
     for first, resolvers in _BASE.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:bool", re.compile(r"true|True|TRUE|false|False|FALSE"), list("tTfF"))
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:bool", re.compile(r"(?:true|True|TRUE|false|False|FALSE)$"), list("tTfF")
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ class TypeFile:
         except OSError as error:
             raise ConfigurationError(f"{path}: cannot be read: {error.strerror}; a receipt type has one") from error
         except (yaml.YAMLError, ValueError, RecursionError) as error:
-            raise ConfigurationError(f"{path}: is no YAML: {bounded(str(error))}") from error
+            raise ConfigurationError(f"{path}: is no YAML: {bounded(' '.join(str(error).split()))}") from error
         if root is None or not isinstance(spec, dict):
             raise ConfigurationError(f"{path}:1: is no mapping of keys to values; begin with: id, version, title")
         file = cls(path, spec, root)
@@ -77,7 +79,8 @@ class TypeFile:
 
     def fault(self, place: Sequence[str | int], message: str) -> str:
         """Return one line about what is wrong at ``place``, with the file and the line of it."""
-        return f"{self.path}:{self._line(place)}: at {pointer(list(place)) or 'the top'}: {bounded(' '.join(message.split()))}"
+        what = bounded(" ".join(message.split()))
+        return f"{self.path}:{self._line(place)}: at {pointer(list(place)) or 'the top'}: {what}"
 
     def error(self, place: Sequence[str | int], message: str) -> ConfigurationError:
         """Return the fault as an error."""

@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+
+PARTITIONS_MAX = 64
+_NOTICE_S = 600.0
+"""Contracts are cached for at most half a minute; clocks are closer than the rest."""
 
 
 class Access(StrEnum):
@@ -33,6 +38,32 @@ class Contract:
     webhook_secrets: tuple[str, ...] = field(default=(), repr=False)
     receipt_types: tuple[str, ...] = ()
     """The types that the client may post; empty for all."""
+
+    partitions: tuple[tuple[str, int], ...] = ()
+    """Over how many partitions a partitioned ledger spreads the client's receipts, as (UTC day as YYYYMMDD, number from
+    that day on), by day. Where a receipt is follows from the day in its id, so a new number is for days to come."""
+
+    def partitions_on(self, day: str) -> int:
+        """Return the number of partitions for the receipts of ``day`` (YYYYMMDD)."""
+        number = 1
+        for since, then in self.partitions:
+            if since <= day:
+                number = then
+        return number
+
+    @property
+    def partitions_max(self) -> int:
+        """In how many partitions there may be receipts."""
+        return max((number for _, number in self.partitions), default=1)
+
+    def with_partitions(self, number: int, now: float) -> Contract:
+        """Return the contract with ``number`` partitions from the next UTC day that is not about to begin.
+
+        Every process must know of it before the day's first receipt.
+        """
+        day = f"{datetime.fromtimestamp(now + _NOTICE_S, UTC) + timedelta(days=1):%Y%m%d}"
+        kept = tuple((since, then) for since, then in self.partitions if since < day)
+        return replace(self, partitions=(*kept, (day, number)))
 
     @property
     def may_write(self) -> bool:

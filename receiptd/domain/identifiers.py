@@ -11,6 +11,7 @@ RECEIPT_ID = re.compile(r"\A[0-9]{8}-[0-9a-f]{24}\Z")
 """A receipt id: the UTC day it was accepted, a dash, and 96 bits in lower-case hex, unique within client and day."""
 
 _DAY_S = 86_400
+_EXPORT_NAME = re.compile(r"\A(?=.{1,200}\Z)[A-Za-z0-9_-][A-Za-z0-9._-]*(/[A-Za-z0-9_-][A-Za-z0-9._-]*)*\Z")
 
 
 def digest(body: bytes) -> str:
@@ -49,3 +50,10 @@ def _name(stamp: str, client_id: str, key: str) -> str:
 def _stamp(day: int) -> str:
     """Return the day of the epoch as YYYYMMDD."""
     return f"{datetime.fromtimestamp(day * _DAY_S, UTC):%Y%m%d}"
+
+
+def check_export_name(name: str) -> str:
+    """Return ``name`` if it can name an export: it leads to no place but its own. Raises ValueError."""
+    if not _EXPORT_NAME.match(name):
+        raise ValueError(f"{name!r} cannot name an export")
+    return name

@@ -18,7 +18,6 @@ _SURE_DIGITS = 14
 """So many digits in major units always fit 63 bits in minor ones."""
 _DIGITS_MAX = 40
 _AMOUNT = re.compile(rf"([+-]?)(?=\.?[0-9])([0-9]{{0,{_DIGITS_MAX}}})(?:\.([0-9]{{0,{_DIGITS_MAX}}}))?")
-_POWERS = (1, 10, 100, 1_000, 10_000)
 
 
 def exponent(currency: str) -> int:
@@ -38,10 +37,10 @@ def to_minor(amount: str | int | Decimal, currency: str) -> int:
     places = _EXPONENTS.get(currency, 2)
     if isinstance(amount, str):
         text = amount
-        whole, _, fraction = text.partition(".")
-        digits = whole + fraction
-        if len(fraction) <= places and len(digits) <= _SURE_DIGITS and digits.isdecimal() and digits.isascii():
-            return int(digits) * _POWERS[places - len(fraction)]  # the usual amount, three times as fast
+        point = len(text) - places - 1
+        digits = text if places == 0 else text[:point] + text[point + 1 :] if text[point:][:1] == "." else ""
+        if len(digits) <= _SURE_DIGITS and digits.isdecimal() and digits.isascii():
+            return int(digits)  # every decimal is there: the usual amount, three times as fast
     elif isinstance(amount, Decimal) and amount.is_finite() and abs(amount.adjusted()) <= _DIGITS_MAX:
         text = f"{amount:f}"  # the bound keeps 1e999999 from being written out
     else:

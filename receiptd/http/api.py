@@ -49,7 +49,7 @@ _RETRY_S = 2.0
 
 
 class Api:
-    """The Application of message.py. Without an ``issuer`` there is no token endpoint."""
+    """The Application of message.py. Without an ``issuer`` there is no token endpoint but the one at ``token_url``."""
 
     def __init__(
         self,
@@ -62,6 +62,7 @@ class Api:
         contracts: Contracts,
         identity: Identity,
         issuer: Issuer | None,
+        token_url: str = "",
         clock: Clock,
         settings: HttpSettings,
         registry: CollectorRegistry,
@@ -80,7 +81,7 @@ class Api:
         receipts = Receipts(intake, watch, ledger, clock, settings.wait_max_s)
         pages = Pages(ledger)
         deliveries = Deliveries(pages, writer, clock)
-        operations = Operations(registry, readiness, describe())
+        operations = Operations(registry, readiness, describe(token_url))
         for_clients: dict[str, ClientHandler] = {
             "postReceipt": receipts.post,
             "listReceipts": History(pages).page,
@@ -102,11 +103,13 @@ class Api:
             for_all["issueToken"] = Tokens(issuer, RateLimiter("token", monotonic=monotonic)).issue
         self._router = Router()
         for call in CALLS:
-            if call.name == "issueToken" and issuer is None:
-                continue
-            handler = gate.guard(call.scope, for_clients[call.name]) if call.scope else for_all[call.name]
+            if call.name not in for_clients and call.name not in for_all:
+                name, handler = "none", _elsewhere(token_url)
+            else:
+                name = call.name
+                handler = gate.guard(call.scope, for_clients[name]) if call.scope else for_all[name]
             body_max_bytes = call.body_max_bytes or settings.body_max_bytes
-            route = Route(name=call.name, handler=handler, query=call.query, body_max_bytes=body_max_bytes)
+            route = Route(name=name, handler=handler, query=call.query, body_max_bytes=body_max_bytes)
             self._router.add(call.method, call.path, route)
 
     def admit(self, request: Request, content_length: int | None) -> Response | None:
@@ -165,6 +168,16 @@ class Api:
     def refuse(self, status: int, code: str, detail: str) -> Response:
         """Build the problem document for a refusal of the server's own; see ``Application.refuse``."""
         return problem(code, detail, status=status)
+
+
+def _elsewhere(token_url: str) -> Handler:
+    """Return what answers who asks for a token here: where they are given."""
+
+    async def answer(_: Request) -> Response:
+        where = f"by {token_url}" if token_url else "elsewhere"
+        raise ProblemError("not-found", f"Tokens are given {where}, not here.")
+
+    return answer
 
 
 def _too_large(limit: int) -> ProblemError:

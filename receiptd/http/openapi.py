@@ -24,10 +24,15 @@ _ABOUT = (
 )
 
 
-def describe() -> Json:
-    """Return the description of every call, with its answers and problems."""
+def describe(token_url: str = "") -> Json:
+    """Return the description of every call, with its answers and problems.
+
+    ``token_url`` says where clients get tokens; empty: from this service's own call, which is described only then.
+    """
     paths: dict[str, Json] = {}
     for call in CALLS:
+        if call.name == "issueToken" and token_url:
+            continue
         paths.setdefault(call.path, {})[call.method.lower()] = _operation(call)
     return {
         "openapi": "3.1.0",
@@ -49,7 +54,7 @@ def describe() -> Json:
                     "type": "oauth2",
                     "flows": {
                         "clientCredentials": {
-                            "tokenUrl": "/oauth2/token",
+                            "tokenUrl": token_url or "/oauth2/token",
                             "scopes": {READ: "Read one's own receipts.", WRITE: "Post receipts, replay webhooks."},
                         }
                     },

@@ -11,11 +11,14 @@ import logging
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
-from receiptd.documents import Checked, ReceiptType, ReceiptTypes, serialise
+from receiptd.documents import Checked, ReceiptType, ReceiptTypes
 from receiptd.domain.errors import ConfigurationError, OverloadedError
 
 SLOW_MAX = 64
 """Documents that may wait for a thread; the next is answered 503."""
+
+_SLOW_THREADS = 4
+"""Types take turns by themselves: one slow document holds up those of its own type."""
 
 _log = logging.getLogger("receiptd.types")
 
@@ -32,7 +35,7 @@ class Checking:
         self._load = load
         self._reload = asyncio.Event()
         self._compiler = ThreadPoolExecutor(1, "receipt-types")
-        self._slow = ThreadPoolExecutor(1, "schematron")
+        self._slow = ThreadPoolExecutor(_SLOW_THREADS, "schematron")
         self._waiting = 0
 
     async def check(self, body: bytes, content_type: str, type_hint: str = "") -> Checked:
@@ -55,7 +58,7 @@ class Checking:
             checked = type_.check(document)
             if not type_.has_schematron or not checked.valid:
                 return checked
-            return await loop.run_in_executor(self._slow, type_.schematron, serialise(document), checked)
+            return await loop.run_in_executor(self._slow, type_.schematron, document, checked)
         except ConfigurationError as error:
             raise type_.broken() from error
         finally:

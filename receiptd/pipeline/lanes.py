@@ -3,6 +3,9 @@
 A lane is a bounded queue in memory and a fixed number of workers, behind the registrar's rate limit and its circuit
 breaker. What does not fit, what comes while the circuit is open, and what must wait long goes to the registrar's own
 durable queue, and comes back from there when there is room. The receipt's recovery message stands behind all of it.
+
+What comes back takes turns with what is new, so that a backlog of days drains beside the day's own traffic, and neither
+keeps the other out.
 """
 
 from __future__ import annotations
@@ -21,7 +24,7 @@ from receiptd.pipeline.consumer import consume
 from receiptd.pipeline.fair_queue import FairQueue
 from receiptd.pipeline.limits import BreakerState, CircuitBreaker, TokenBucket
 from receiptd.pipeline.outbox import Outbox
-from receiptd.pipeline.registration import RegistrarClient
+from receiptd.pipeline.registration import NotSent, RegistrarClient
 from receiptd.pipeline.work import WorkItem
 from receiptd.pipeline.writer import Writer
 from receiptd.ports import Clock, WorkQueue
@@ -34,6 +37,9 @@ _FULL_DELAY_S = 1.0
 _EARLY_S = 1.0
 _PULL_RESERVE = 50
 _BYTES_MAX = 67_108_864
+_PARKED_MAX = 100_000
+_BACKLOG = "\nbacklog"
+"""Ends the name under which a client's receipts from the durable queue take their turns; no client id holds it."""
 _OPEN = (RegistrationState.PENDING, RegistrationState.SUBMITTED)
 
 
@@ -61,9 +67,11 @@ class Lane:
         self._clock = clock
         self._started_at = clock.now()
         self._bucket = TokenBucket(settings.rate_per_s)
-        self._waiting: FairQueue[Receipt] = FairQueue(settings.concurrency)
+        self._waiting: FairQueue[tuple[str, Receipt]] = FairQueue(settings.concurrency)
         self._held: dict[str, int] = {}
         self._held_bytes = 0
+        self._parked: set[str] = set()
+        """What this process let wait for the circuit to close, and has not seen again."""
         self.calls: dict[str, int] = {}
         """Calls so far by what came of them, for the metrics."""
         self.faults = 0
@@ -75,10 +83,10 @@ class Lane:
         """Receipts in memory: waiting, being called about, or between two near tries."""
         return len(self._held)
 
-    def offer(self, receipt: Receipt, *, pulled: bool = False) -> None:
+    def offer(self, receipt: Receipt, *, returning: bool = False) -> None:
         """Take a receipt whose registration is due, or park it when there is no room or the circuit is open.
 
-        What comes back from the durable queue (``pulled``) has some room of its own, so that live traffic above the
+        What comes back from a durable queue (``returning``) has some room of its own, so that live traffic above the
         registrar's capacity cannot keep it out for ever.
         """
         if receipt.receipt_id in self._held:
@@ -86,15 +94,20 @@ class Lane:
         now = time.monotonic()
         if not self.breaker.would_allow(now):
             self._park(receipt, self.breaker.retry_at - now)
-        elif len(self._held) >= self._settings.queue_max + pulled * _PULL_RESERVE or self._held_bytes >= _BYTES_MAX:
+        elif len(self._held) >= self._settings.queue_max + returning * _PULL_RESERVE or self._held_bytes >= _BYTES_MAX:
             self._park(receipt, _FULL_DELAY_S)
         else:
             self._held[receipt.receipt_id] = size = len(receipt.submission.document)
             self._held_bytes += size
-            self._waiting.put(receipt.client_id, receipt)
+            owner = receipt.client_id + _BACKLOG if returning else receipt.client_id
+            self._waiting.put(owner, (owner, receipt))
 
     def _park(self, receipt: Receipt, delay_s: float) -> None:
         """Let a receipt wait in the durable queue; the spread keeps the return from being a storm."""
+        if self.breaker.state is BreakerState.CLOSED:
+            self._parked.clear()
+        elif len(self._parked) < _PARKED_MAX:
+            self._parked.add(receipt.receipt_id)
         at = self._clock.now() + max(0.0, delay_s) + random.random()  # noqa: S311 - a spread, not a secret
         item = WorkItem(receipt.client_id, receipt.receipt_id)
         self._outbox.put(item.message(self.queue_name, at))
@@ -108,10 +121,10 @@ class Lane:
 
     async def _work(self) -> None:
         while True:
-            receipt = await self._waiting.get()
+            owner, receipt = await self._waiting.get()
             again_s: float | None = None
             try:
-                again_s = await self._register(receipt)
+                again_s = await self._register(owner, receipt)
             except (StorageError, UnknownReceiptError) as error:
                 # The row could not be read or has expired; the recovery message, if it still matters, comes round.
                 _log.warning(
@@ -122,11 +135,11 @@ class Lane:
                 self.faults += 1
                 _log.exception("fault in a registration", extra={"receipt": receipt.receipt_id, "registrar": self.name})
             finally:
-                self._waiting.done(receipt.client_id)
+                self._waiting.done(owner)
                 if again_s is None:
                     self._held_bytes -= self._held.pop(receipt.receipt_id, 0)
 
-    async def _register(self, receipt: Receipt) -> float | None:
+    async def _register(self, owner: str, receipt: Receipt) -> float | None:
         """Make one call and apply its outcome; return the delay of a near retry that waits in memory."""
         now = time.monotonic()
         era = self.breaker.allow(now)
@@ -142,7 +155,7 @@ class Lane:
             event = await self._client.register(receipt)
             crash.point("after-submit")
         finally:
-            if event is None:
+            if event is None or isinstance(event, NotSent):
                 self.breaker.given_up(era)
             elif isinstance(event, AttemptFailed):
                 self.breaker.failed(era, time.monotonic())
@@ -155,7 +168,7 @@ class Lane:
             registration = after.registration(self.name)
             if registration is not None and registration.state in _OPEN:
                 delay_s = max(0.0, event.retry_at - self._clock.now())
-                asyncio.get_running_loop().call_later(delay_s, self._waiting.put, after.client_id, after)
+                asyncio.get_running_loop().call_later(delay_s, self._waiting.put, owner, (owner, after))
                 return delay_s
         return None
 
@@ -177,6 +190,7 @@ class Lane:
 
     async def _take_back(self, item: WorkItem) -> None:
         now = self._clock.now()
+        self._parked.discard(item.receipt_id)
         if item.action == "abandon":
             await self._writer.apply(item.client_id, item.receipt_id, Abandoned(self.name, now, item.reason))
         elif item.action == "redrive":
@@ -184,17 +198,21 @@ class Lane:
         else:
             receipt = await self._writer.current(item.client_id, item.receipt_id)
             if receipt is not None and self._wants_call(receipt.registration(self.name), now):
-                self.offer(receipt, pulled=True)
+                self.offer(receipt, returning=True)
 
     def resume(self, receipt: Receipt, now: float) -> float | None:
         """Take up a registration after a crash or an overdue callback.
 
         Called by recovery. What the lane already holds, and what is not due yet, is left alone. Returns when a callback
         will be overdue (seconds since the epoch), or None when nothing here depends on being looked at in time.
+
+        What waits for the circuit to close is not parked once more: an outage of a day has a hundred rounds, and each
+        would leave one more message in the durable queue.
         """
         registration = receipt.registration(self.name)
         if self._wants_call(registration, now):
-            self.offer(receipt)
+            if self.breaker.state is BreakerState.CLOSED or receipt.receipt_id not in self._parked:
+                self.offer(receipt, returning=True)
             return None
         if registration is not None and registration.state is RegistrationState.SUBMITTED:
             return registration.due_at

@@ -52,6 +52,8 @@ class Recovery:
         await consume(self._queue, RECOVERY_QUEUE, lambda: _BATCH_MAX, self._handle)
 
     async def _handle(self, item: WorkItem) -> Message | None:
+        if self._writer.settled.covers(item.receipt_id, item.version):
+            return None  # the normal case, without a read
         committed = await self._writer.committed(item.client_id, item.receipt_id)
         if committed is not None and committed.settled:
             return None

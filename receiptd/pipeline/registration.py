@@ -2,21 +2,26 @@
 
 The receipt's id is the idempotency key of every call (invariant 5), so a call whose outcome is unknown is simply made
 again. Only an answer that speaks about the receipt refuses it; an answer that speaks about us (401, 404, 429, 5xx) or
-about nothing (garbage, silence) is a failed attempt.
+about nothing (garbage, silence) is a failed attempt. So is a receipt that cannot be written as its type says: it waits
+until an operator has mended the type, and says nothing about the registrar.
 """
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import orjson
 
-from receiptd.domain.errors import OutboundError
+from receiptd.documents import ReceiptTypes
+from receiptd.documents.errors import RenderingError
+from receiptd.domain.errors import ConfigurationError, OutboundError
 from receiptd.domain.lifecycle import AttemptFailed, Confirmed, Event, Refused, Submitted
-from receiptd.domain.receipt import Receipt, RegistrationState
+from receiptd.domain.receipt import Receipt, RegistrationState, Submission
+from receiptd.domain.values import value
 from receiptd.pipeline.callback_tokens import CallbackTokens
 from receiptd.ports import Clock, HttpCall, HttpClient, HttpReply
 from receiptd.settings import RegistrarAuth, RegistrarSettings
@@ -26,11 +31,30 @@ _REFERENCE_MAX = 200
 _PATIENCE_MAX_S = 3600.0
 
 
-class RegistrarClient:
-    """Submits receipts to one registrar and asks it about them."""
+@value
+class NotSent(AttemptFailed):
+    """An attempt that failed on our side, before any call: retried and parked like another, no fault of the registrar.
 
-    def __init__(self, settings: RegistrarSettings, http: HttpClient, clock: Clock, public_url: str) -> None:
+    No call was made, so it is nothing to open the circuit for (invariant 12).
+    """
+
+
+class RegistrarClient:
+    """Submits receipts to one registrar and asks it about them.
+
+    ``types`` gives the receipt types in force: a type may say what it sends to whom, else the registrar's settings do.
+    """
+
+    def __init__(
+        self,
+        settings: RegistrarSettings,
+        http: HttpClient,
+        clock: Clock,
+        public_url: str,
+        types: Callable[[], ReceiptTypes],
+    ) -> None:
         self._settings = settings
+        self._types = types
         self._http = http
         self._clock = clock
         self._backoff = settings.retry.backoff()
@@ -62,9 +86,13 @@ class RegistrarClient:
 
     async def _submit(self, receipt: Receipt) -> Event:
         submission, settings = receipt.submission, self._settings
-        canonical = settings.sends == "canonical"
+        try:
+            content_type, body = await self._content(submission)
+        except (ConfigurationError, RenderingError) as error:
+            failed = self._failed(receipt, str(error))
+            return NotSent(failed.registrar, failed.at, failed.reason, failed.retry_at, failed.durable)
         headers = {
-            "Content-Type": "application/json" if canonical else submission.content_type,
+            "Content-Type": content_type,
             "Idempotency-Key": submission.receipt_id,
             "Receipt-Id": submission.receipt_id,
             "Receipt-Type": f"{submission.type_id}@{submission.type_version}",
@@ -74,9 +102,26 @@ class RegistrarClient:
         if settings.answers == "callback":
             token = self.tokens.make(submission.client_id, submission.receipt_id)
             headers["Callback-Url"] = self._callback_url + token
-        body = submission.canonical if canonical else submission.document
         call = HttpCall(method="POST", url=settings.url, headers=headers, body=body, timeout_s=settings.timeout_s)
         return await self._call(receipt, call, self._settings.refusal_statuses)
+
+    async def _content(self, submission: Submission) -> tuple[str, bytes]:
+        """Return the media type and the bytes to send. Raises ConfigurationError and RenderingError."""
+        type_ = self._types().get(submission.type_id, submission.type_version)
+        if type_ is None:  # it may have had a template, and what was promised to be sent is not ours to guess
+            name = f"{submission.type_id}@{submission.type_version}"
+            raise ConfigurationError(f"receipt type {name} is not loaded; add its folder again")
+        sends = type_.sends.get(self._settings.id, self._settings.sends)
+        if sends == "original":
+            return submission.content_type, submission.document
+        if sends == "canonical":
+            return "application/json", submission.canonical
+        from receiptd.documents.templates import facts_of  # noqa: PLC0415 - Jinja comes with the first template
+
+        if not type_.compiled:
+            await asyncio.to_thread(type_.compile)  # its schema may be a matter of a second
+        template = type_.templates[sends]
+        return template.media_type, template.render(facts_of(submission))
 
     async def _ask(self, receipt: Receipt) -> Event:
         url = self._settings.status_url.replace("{receipt_id}", receipt.receipt_id)

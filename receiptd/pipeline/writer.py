@@ -15,13 +15,14 @@ import itertools
 import logging
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from receiptd.domain.errors import StorageError, UnknownReceiptError
 from receiptd.domain.lifecycle import Effect, Event, Owe, advance, opening_effects
 from receiptd.domain.receipt import Receipt
+from receiptd.pipeline.settled import SettledVersions
 from receiptd.pipeline.work import WorkItem
 from receiptd.ports import Change, Clock, Ledger, Message
 from receiptd.runtime import crash
@@ -84,8 +85,10 @@ class Writer:
         self._timer: asyncio.TimerHandle | None = None
         self._urgent = False
         self._flight: asyncio.Future[None] | None = None
+        self.settled = SettledVersions()
+        """What this process committed as settled."""
         self.failed_at = -math.inf
-        """When a commit last failed, by the monotonic clock."""
+        """When a commit, or most of one over several clients, last failed; by the monotonic clock."""
 
     def listen(self, listener: Listener) -> None:
         """Tell ``listener`` of every commit from now on."""
@@ -245,6 +248,7 @@ class Writer:
         group = [self._dirty.pop(key) for key in list(self._dirty)[: self._batch_max]]
         if not group:
             return
+        overflow = bool(self._dirty)  # what comes while the group flies has its own time
         changes = [self._take(live) for live in group]
         crash.point("before-commit")
         try:
@@ -261,13 +265,31 @@ class Writer:
             raise
         else:
             crash.point("after-commit")
-            for live, change, result in zip(group, changes, results, strict=True):
-                if result is change.receipt:
-                    self._succeed(live, result)
-                else:
-                    self._rebase(live, change, result)
-        if self._dirty:
+            self._land(group, changes, results)
+        if overflow and self._dirty:
             self._schedule(at_once=True)
+
+    def _land(
+        self, group: Sequence[_Live], changes: Sequence[Change], results: Sequence[Receipt | StorageError | None]
+    ) -> None:
+        """Tell everyone what became of the group's changes, each for itself (invariant 12)."""
+        failures: list[StorageError] = []
+        clients: set[str] = set()
+        for live, change, result in zip(group, changes, results, strict=True):
+            if result is change.receipt:
+                self._succeed(live, change.receipt)
+            elif isinstance(result, StorageError):
+                failures.append(result)
+                clients.add(change.receipt.client_id)
+                self._fail(live, result)
+            else:
+                self._rebase(live, change, result)
+        if failures:
+            counts = {"receipts": len(failures), "of": len(group), "clients": len(clients)}
+            _log.error("changes failed", extra={**counts, "reason": str(failures[0])})
+            if len(clients) > 1 and 2 * len(failures) > len(group):
+                # One client's trouble, however loud, says nothing about the store.
+                self.failed_at = time.monotonic()
 
     def _take(self, live: _Live) -> Change:
         pending, head, base = live.pending, live.head, live.base
@@ -290,6 +312,8 @@ class Writer:
         flying = live.flying
         assert flying is not None, "only what flies can land"
         before, live.base, live.flying = live.base, receipt, None
+        if receipt.settled:
+            self.settled.note(receipt)
         effects = tuple(flying.effects)
         for listener in self._listeners:
             listener(before, receipt, effects)
@@ -356,5 +380,5 @@ class Writer:
 
 
 def _message(receipt: Receipt, owed: Owe) -> Message:
-    item = WorkItem(receipt.client_id, receipt.receipt_id)
+    item = WorkItem(receipt.client_id, receipt.receipt_id, version=receipt.version)
     return item.message(owed.queue, owed.at, dead=owed.dead)

@@ -20,8 +20,12 @@ POINTS = frozenset(
         "after-callback-commit",
         "before-webhook",
         "after-webhook",
+        "before-acknowledge",
     }
 )
+AWS_POINTS = frozenset({"after-messages", "after-sending-on"})
+"""Points that only the AWS adapters pass: a change's messages are sent, its row is not written; a message that is not
+due yet is sent on, and not deleted."""
 VARIABLE = "RECEIPTD_CRASH_AT"
 
 
@@ -35,8 +39,8 @@ class _Trap:
 def arm(specification: str) -> None:
     """Arm ``point`` or ``point:n``. Raises ValueError for an unknown point or a count below 1."""
     name, _, count = specification.partition(":")
-    if name not in POINTS:
-        raise ValueError(f"there is no crash point {name!r}; points are {', '.join(sorted(POINTS))}")
+    if name not in POINTS | AWS_POINTS:
+        raise ValueError(f"there is no crash point {name!r}; points are {', '.join(sorted(POINTS | AWS_POINTS))}")
     passes = int(count or 1)
     if passes < 1:
         raise ValueError("a crash point is counted from 1")

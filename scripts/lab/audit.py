@@ -46,7 +46,7 @@ async def complete(recorder: Recorder, sessions: Sequence[Session], world: World
     sample = rng.sample(sorted(recorder.accepted.items()), min(_SAMPLE, len(recorder.accepted)))
     await asyncio.gather(*[document(*item) for item in sample])
     for session in sessions:
-        history.listed[session.client.client_id] = await _listed(session)
+        history.listed[session.client.client_id] = await listed(session)
     history.effects = await world.effects()
     history.hooks = await world.hooks()
 
@@ -61,7 +61,7 @@ async def _at_rest(session: Session, receipt_id: str) -> Read:
     return read
 
 
-async def _listed(session: Session) -> dict[str, str]:
+async def listed(session: Session) -> dict[str, str]:
     """Page through everything that the service lists for a client: state by id."""
     found: dict[str, str] = {}
     cursor = ""

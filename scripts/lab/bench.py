@@ -1,114 +1,39 @@
-"""The benchmark: what one receipt costs the daemon, beside the null pipeline in the same minutes on the same core.
-
-Slices of a few seconds alternate: the null pipeline in a closed loop, the daemon in a closed loop, the daemon in an
-open loop. A shared machine's mood then weighs on all of them alike.
-"""
+"""The benchmarks' command line: each prints its table, then a last line of JSON; exit status 1 when anything failed."""
 
 from __future__ import annotations
 
 import argparse
-import gc
 import json
-import os
-import random
 import sys
-from collections import Counter
-from typing import Any
 
-import uvloop
-
-from lab import documents
-from lab.children import Child, free_ports
-from lab.client import Session, wait_ready
-from lab.peers import Peers, Target
-from lab.site import Site, SiteError
-from lab.slices import Meter, Plan, report, table
-
-_CLIENT = "bench"
-_REGISTRAR = "timeout_s = 5\nconcurrency = 64"
-_SHOWN_MAX = 10
-
-
-async def run(arguments: argparse.Namespace, site: Site) -> dict[str, Any]:
-    """Start everything, measure, stop everything; return the report."""
-    client = site.add_client(_CLIENT, webhook=True)
-    peers = Peers({name: [secret] for name, secret in site.secrets.items()}, arguments.callback_delay)
-    await peers.start(site.peers_port)
-    (null_port,) = free_ports(1)
-    daemon = _start_daemon(arguments, site)
-    null = site.spawn(
-        "null",
-        *("-m", "lab.null_pipeline", "--port", str(null_port), "--peers", site.peers_url),
-        cpu=arguments.daemon_cpu,
-    )
-    try:
-        os.sched_setaffinity(0, {arguments.load_cpu})
-        await wait_ready(site.daemon_url, daemon)
-        await wait_ready(f"http://127.0.0.1:{null_port}", null, path="/v1/receipts/x/status")
-        token = await Session(site.daemon_url, client).token()
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
-        plan = Plan(
-            seconds=arguments.seconds,
-            slice_s=arguments.slice,
-            in_flight=arguments.in_flight,
-            rate_per_s=arguments.rate,
-            seed=arguments.seed,
-        )
-        make = documents.maker(random.Random(arguments.seed), xml_share=arguments.xml_share)
-        meter = Meter(plan, peers, (daemon, null), make)
-        series = await meter.run(Target("daemon", site.daemon_port, token), Target("null", null_port, token))
-        problems = [*peers.failures, *series.errors()]
-        for problem, times in Counter(problems).most_common(_SHOWN_MAX):
-            print(f"error, {times} times: {problem}", file=sys.stderr)
-        if problems:
-            print(daemon.tail(), file=sys.stderr)
-        return report(series, plan, daemon.rss_mb(), len(peers.failures))
-    finally:
-        daemon.stop()
-        null.stop()
-        peers.stop()
-
-
-def _start_daemon(arguments: argparse.Namespace, site: Site) -> Child:
-    if not arguments.profile:
-        return site.serve(cpu=arguments.daemon_cpu)
-    profile = ("-m", "cProfile", "-o", os.path.abspath(arguments.profile), "-m", "receiptd", "serve")  # noqa: PTH100
-    return site.spawn("daemon", *profile, cpu=arguments.daemon_cpu)
+from lab import documents_bench, pipeline_bench, wire_bench
+from lab.site import SiteError
 
 
 def main() -> None:
-    """Measure and print; exit status 1 when anything went wrong on the way."""
-    parser = argparse.ArgumentParser(prog="bench", description=(__doc__ or "").partition("\n")[0])
+    """Measure what is asked for and print it."""
+    parser = argparse.ArgumentParser(prog="bench", description="What a receipt costs.")
     kinds = parser.add_subparsers(dest="kind", required=True)
-    pipeline = kinds.add_parser("pipeline", help="one receipt, from its POST to its webhook")
-    option = pipeline.add_argument
-    option("--seconds", type=float, default=30.0, help="for all slices together (default: 30)")
-    option("--slice", type=float, default=2.0, help="seconds of one slice (default: 2)")
-    option("--in-flight", type=int, default=64, help="of the closed loop (default: 64)")
-    option("--rate", type=float, default=1000.0, help="of the open loop, receipts a second (default: 1000)")
-    option("--xml-share", type=float, default=0.0, help="share of XML documents (default: 0)")
-    option("--callback-delay", type=float, default=0.0, help="of registrars, in seconds (default: 0)")
-    option("--daemon-cpu", type=int, default=0, help="the core of daemon and null pipeline (default: 0)")
-    option("--load-cpu", type=int, default=1, help="the core of the load (default: 1)")
-    option("--seed", type=int, default=1, help="of documents and arrivals (default: 1)")
-    option("--profile", metavar="FILE", help="run the daemon under cProfile; its figures then mean little")
-    option("--json", action="store_true", help="print the JSON line only")
+    pipeline = kinds.add_parser("pipeline", help="one receipt, from its POST to its webhook, beside the null pipeline")
+    pipeline_bench.add_options(pipeline)
+    documents = kinds.add_parser("documents", help="one document's check, beside bare parsing and schema validation")
+    documents_bench.add_options(documents)
+    wire = kinds.add_parser("wire", help="each hot call of AWS, beside the same call through aiobotocore")
+    wire_bench.add_options(wire)
+    for kind in (pipeline, documents, wire):
+        kind.add_argument("--json", action="store_true", help="print the JSON line only")
     arguments = parser.parse_args()
-    site = Site(settings={}, registrar=_REGISTRAR)
+    measures = {"pipeline": pipeline_bench.measure, "documents": documents_bench.measure, "wire": wire_bench.measure}
     try:
-        result = uvloop.run(run(arguments, site))
+        result, table = measures[arguments.kind](arguments)
     except SiteError as error:
         sys.exit(f"bench: {error}")
     except KeyboardInterrupt:
         sys.exit(130)
-    finally:
-        site.remove()
     if not arguments.json:
-        print(table(result))
+        print(table)
     print(json.dumps(result))
-    sys.exit(1 if result["errors"] else 0)
+    sys.exit(1 if result.get("errors") else 0)
 
 
 if __name__ == "__main__":

@@ -17,13 +17,17 @@ import signal
 import sys
 import time
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import cycle
 from typing import Any
 
 import uvloop
 
+from lab import backlog
 from lab.audit import complete
+from lab.aws_site import AwsSite
+from lab.balancer import Balancer
 from lab.checker import Verdict, check
 from lab.children import Child
 from lab.client import Session, outbound, wait_ready
@@ -35,7 +39,7 @@ from lab.patience import until
 from lab.recorder import Recorder
 from lab.site import REGISTRARS, Client, Site, SiteError
 from lab.weather import CALM, World, forecast
-from receiptd.runtime.crash import POINTS
+from receiptd.runtime.crash import AWS_POINTS, POINTS
 
 _PROGRESS_S = 2.0
 _RECOVERY_MAX_S = 60.0
@@ -43,11 +47,15 @@ _HEAL_MAX_S = 60.0
 _ANSWERS_MAX_S = 20.0
 _CRASH_WITHIN_S = 6.0
 _KEEP = 2_000_000
+_AWS_VISIBILITY_S = 5
+_BACKENDS = {"embedded": 200.0, "aws": 40.0}
+"""The backends, and how many documents a second each is asked to take by default: emulators are slow."""
 _SETTINGS = {
     "WEBHOOKS__SCHEDULE_S": json.dumps([0.5, 1, 1, *[2] * 40]),
     "WEBHOOKS__TIMEOUT_S": "2",
     "LOG__RECEIPTS": "false",
 }
+_AWS_SETTINGS = {"RECOVERY__DELAY_S": "3"}
 _REGISTRAR = """
 timeout_s = 1
 concurrency = 64
@@ -72,6 +80,10 @@ class Tally:
     """From exec to readiness, by restart."""
     recoveries_s: list[float] = field(default_factory=list)
     """From exec until everything accepted before the kill had ended, by restart."""
+    healed_s: float = 0.0
+    """From the end of faults and load until everything was at rest."""
+    faults: dict[str, dict[str, int]] = field(default_factory=dict)
+    """What the proxy before AWS has seen and done."""
     phase: str = "start"
 
 
@@ -83,11 +95,12 @@ class Trial:
         self._site = site
         self._rng = random.Random(arguments.seed)
         self.tally = Tally()
-        self._daemon: Child | None = None
+        self._daemons: list[Child] = []
         self._simulator: Child | None = None
-        self._world = World(site.peers_url)
+        self._aws = isinstance(site, AwsSite)
+        self._world = World(site.peers_url, site.proxy_url if isinstance(site, AwsSite) else "")
         self._http = outbound()
-        points = sorted(POINTS)
+        points = sorted(POINTS | AWS_POINTS if self._aws else POINTS)
         self._rng.shuffle(points)
         self._points = cycle(points)
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -100,10 +113,13 @@ class Trial:
             site.add_client("market", webhook=True),
             site.add_client("kiosk", webhook=False),
         ]
+        self._world.clients = {client.hook: client.client_id for client in clients}
         self._simulator = site.spawn("simulator", *_simulate(site, self._arguments.seed, clients))
         await wait_ready(site.peers_url, self._simulator, path="/livez")
-        self._daemon = site.serve()
-        await wait_ready(site.daemon_url, self._daemon)
+        balancer = Balancer(site.daemon_port, site.daemon_ports) if len(site.daemon_ports) > 1 else None
+        if balancer is not None:
+            await balancer.start()
+        await self._serve()
         sessions = [Session(site.daemon_url, client, self._http) for client in clients]
         for session in sessions:
             await session.token()
@@ -120,59 +136,77 @@ class Trial:
             for task in self._tasks:
                 task.cancel()
             await asyncio.gather(*self._tasks, return_exceptions=True)
-        self._kill("at the end")
-        self._daemon = site.serve()
-        await wait_ready(site.daemon_url, self._daemon)
+        for number in range(len(self._daemons)):
+            self._kill(number, "at the end")
+        await self._serve()
         await complete(recorder, sessions, self._world, rng)
+        if self._aws:
+            self.tally.faults = await self._world.aws()
         await self._world.close()
+        if balancer is not None:
+            await balancer.close()
         return check(recorder.history), recorder
+
+    async def _serve(self) -> None:
+        """Start every daemon."""
+        self._daemons = [self._site.serve(number=number) for number in range(len(self._site.daemon_ports))]
+        for number, daemon in enumerate(self._daemons):
+            await wait_ready(self._site.url_of(number), daemon)
 
     async def _rounds(self, recorder: Recorder) -> None:
         until = time.monotonic() + self._arguments.seconds
-        for name, storm in forecast(self._rng):
+        for name, storm in forecast(self._rng, aws=self._aws):
             self.tally.phase = f"storm:{name}"
             await self._world.turn(storm)
             await asyncio.sleep(self._rng.uniform(1.0, 3.0))
+            number = self._rng.randrange(len(self._daemons))
             if self._rng.random() < 0.5:
-                await self._crash(recorder)
+                await self._crash(number, recorder)
+            elif self._rng.random() < 0.3:
+                await self._restart(range(len(self._daemons)), "at random", recorder)
             else:
-                await self._restart("at random", recorder)
+                await self._restart([number], "at random", recorder)
             if time.monotonic() > until:
                 return
 
-    async def _crash(self, recorder: Recorder) -> None:
-        """Arm the next crash point and let the daemon run into it; one that it does not reach kills all the same."""
-        point = f"{next(self._points)}:{self._rng.randint(20, 200)}"
-        await self._restart("to arm", recorder, crash_at=point)
+    async def _crash(self, number: int, recorder: Recorder) -> None:
+        """Arm the next crash point and let a daemon run into it; one that it does not reach kills all the same."""
+        point = f"{next(self._points)}:{self._rng.randint(*self._arguments.passes)}"
+        await self._restart([number], "to arm", recorder, crash_at=point)
         self.tally.phase = f"until {point}"
-        daemon = self._daemon
-        assert daemon is not None
+        daemon = self._daemons[number]
         reached = await until(lambda: not daemon.alive, _CRASH_WITHIN_S)
         where = point.partition(":")[0] if reached else "a point not reached"
-        await self._restart(where, recorder)
+        await self._restart([number], where, recorder)
 
-    async def _restart(self, why: str, recorder: Recorder, *, crash_at: str = "") -> None:
-        """Kill the daemon (it may be dead already), start it anew, and see everything accepted before to its end."""
-        self._kill(why)
+    async def _restart(self, numbers: Sequence[int], why: str, recorder: Recorder, *, crash_at: str = "") -> None:
+        """Kill daemons (they may be dead already), start them anew, and see what was accepted before to its end."""
+        for number in numbers:
+            self._kill(number, why)
         before = recorder.unfinished()
         if not crash_at:
             await self._world.turn(CALM)
         await asyncio.sleep(self._rng.choice((0.0, 0.0, 0.3)))
         self.tally.phase = f"recovery ({why})"
         started = time.monotonic()
-        self._daemon = daemon = self._site.serve(crash_at)
+        for number in numbers:
+            self._daemons[number] = self._site.serve(crash_at, number=number)
         if crash_at:
             return
-        await wait_ready(self._site.daemon_url, daemon)
+        for number in numbers:
+            await wait_ready(self._site.url_of(number), self._daemons[number])
         self.tally.ready_s.append(time.monotonic() - started)
-        await until(lambda: not daemon.alive or not recorder.unfinished(before), _RECOVERY_MAX_S)
+        alive = [self._daemons[number] for number in numbers]
+        await until(
+            lambda: not all(daemon.alive for daemon in alive) or not recorder.unfinished(before), _RECOVERY_MAX_S
+        )
         self.tally.recoveries_s.append(time.monotonic() - started)
 
-    def _kill(self, why: str) -> None:
-        assert self._daemon is not None
-        if self._daemon.status not in {None, -signal.SIGKILL}:
-            raise DaemonDiedError(self._daemon)
-        self._daemon.kill()
+    def _kill(self, number: int, why: str) -> None:
+        daemon = self._daemons[number]
+        if daemon.status not in {None, -signal.SIGKILL}:
+            raise DaemonDiedError(daemon)
+        daemon.kill()
         self.tally.kills[why] += 1
 
     async def _heal(self, customers: Customers, recorder: Recorder) -> None:
@@ -180,7 +214,9 @@ class Trial:
         self.tally.phase = "heal"
         await self._world.turn(CALM)
         await customers.stop(_ANSWERS_MAX_S)
+        begun = time.monotonic()
         await until(lambda: not recorder.outstanding, _HEAL_MAX_S)
+        self.tally.healed_s = time.monotonic() - begun
 
     async def _tell(self, recorder: Recorder) -> None:
         begun = time.monotonic()
@@ -195,13 +231,15 @@ class Trial:
 
     def stop(self) -> None:
         """End every process of the trial."""
-        for child in (self._daemon, self._simulator):
-            if child is not None:
-                child.stop(5.0)
+        for child in self._children():
+            child.stop(5.0)
 
     def tails(self) -> str:
         """Return the end of what the processes wrote."""
-        return "\n".join(f"--- {c.name}\n{c.tail()}" for c in (self._daemon, self._simulator) if c is not None)
+        return "\n".join(f"--- {child.name}\n{child.tail()}" for child in self._children())
+
+    def _children(self) -> list[Child]:
+        return [*self._daemons, *([self._simulator] if self._simulator is not None else [])]
 
 
 class DaemonDiedError(Exception):
@@ -215,7 +253,7 @@ def _simulate(site: Site, seed: int, clients: list[Client]) -> list[str]:
     arguments = ["-m", "receiptd", "simulate", "--port", str(site.peers_port), "--seed", str(seed)]
     arguments += ["--keep", str(_KEEP), "--callback-jitter", "0.05"]
     for client in clients:
-        arguments += ["--webhook-secret", f"{client.client_id}={client.webhook_secret}"]
+        arguments += ["--webhook-secret", f"{client.hook}={client.webhook_secret}"]
     return arguments
 
 
@@ -241,8 +279,18 @@ def report(verdict: Verdict, recorder: Recorder, tally: Tally) -> dict[str, Any]
         "lost_answers": recorder.lost_answers,
         "posts": len(recorder.history.posts),
         "reads": len(recorder.history.reads),
+        "healed_s": round(tally.healed_s, 2),
         "kills_at": dict(sorted(tally.kills.items())),
+        **({"aws_faults": _by_kind(tally.faults["faults"])} if tally.faults else {}),
     }
+
+
+def _by_kind(counts: Mapping[str, int]) -> dict[str, int]:
+    """Add the proxy's counts up by fault, whatever the operation."""
+    kinds: Counter[str] = Counter()
+    for name, count in counts.items():
+        kinds[name.partition(" ")[0]] += count
+    return dict(kinds)
 
 
 def _explain(verdict: Verdict) -> None:
@@ -255,6 +303,8 @@ def _explain(verdict: Verdict) -> None:
 
 
 async def _main(arguments: argparse.Namespace, site: Site) -> int:
+    if arguments.backlog:
+        return await _backlog(arguments, site)
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
@@ -279,16 +329,56 @@ async def _main(arguments: argparse.Namespace, site: Site) -> int:
     return 0 if verdict.clean else 1
 
 
+async def _backlog(arguments: argparse.Namespace, site: Site) -> int:
+    try:
+        findings = await backlog.trial(site, arguments)
+    except SiteError as error:
+        _say(str(error))
+        return 1
+    for problem in findings.problems:
+        _say(problem)
+    print(json.dumps(findings.as_json()))
+    return 1 if findings.problems else 0
+
+
+def _site(arguments: argparse.Namespace) -> Site:
+    if arguments.backlog:
+        registrar = backlog.REGISTRAR.format(rate=arguments.drain_rate, open_max=backlog.OPEN_MAX_S)
+        kind = Site if arguments.backend == "embedded" else AwsSite
+        return kind(settings={"LOG__RECEIPTS": "false"}, registrar=registrar)
+    if arguments.backend == "embedded":
+        return Site(settings=_SETTINGS, registrar=_REGISTRAR, deadline_s=_CALLBACK_DEADLINE_S)
+    return AwsSite(
+        settings={**_SETTINGS, **_AWS_SETTINGS},
+        registrar=_REGISTRAR,
+        deadline_s=_CALLBACK_DEADLINE_S,
+        daemons=arguments.daemons,
+        visibility_s=_AWS_VISIBILITY_S,
+        seed=arguments.seed,
+    )
+
+
 def main() -> None:
     """Run a trial; exit status 0 only when no invariant was violated."""
     parser = argparse.ArgumentParser(prog="chaos", description=__doc__.partition("\n")[0])
     parser.add_argument("--seconds", type=float, default=60.0, help="of rounds, before everything heals (default: 60)")
     parser.add_argument("--seed", type=int, default=1, help="of load, weather and kills (default: 1)")
-    parser.add_argument("--rate", type=float, default=200.0, help="documents a second (default: 200)")
+    parser.add_argument("--backend", choices=sorted(_BACKENDS), default="embedded", help="(default: embedded)")
+    parser.add_argument("--daemons", type=int, default=1, help="sharing the tables of --backend aws (default: 1)")
+    parser.add_argument("--rate", type=float, default=0.0, help=f"documents a second (default: {_BACKENDS})")
+    parser.add_argument(
+        "--backlog", type=int, default=0, metavar="N", help="no kills: park N receipts by an outage, and let them drain"
+    )
+    parser.add_argument("--drain-rate", type=float, default=0.0, help="of that (default: the backend's rate)")
     parser.add_argument("--keep", action="store_true", help="keep the directory with store and logs")
     parser.add_argument("--json", action="store_true", help="print the JSON line only")
     arguments = parser.parse_args()
-    site = Site(settings=_SETTINGS, registrar=_REGISTRAR, deadline_s=_CALLBACK_DEADLINE_S)
+    if arguments.daemons != 1 and arguments.backend != "aws":
+        parser.error("--daemons needs --backend aws: the embedded store has one daemon")
+    arguments.rate = arguments.rate or _BACKENDS[arguments.backend]
+    arguments.drain_rate = arguments.drain_rate or arguments.rate
+    arguments.passes = (20, 200) if arguments.backend == "embedded" else (1, 20)
+    site = _site(arguments)
     _say(f"site: {site.folder}")
     try:
         status = uvloop.run(_main(arguments, site))

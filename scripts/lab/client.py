@@ -65,7 +65,7 @@ class Session:
                 "Content-Type": "application/x-www-form-urlencoded",
             }
             body = urlencode({"grant_type": "client_credentials"}).encode()
-            url = f"{self._url}/oauth2/token"
+            url = self.client.token_url or f"{self._url}/oauth2/token"
             reply = await self._http.send(HttpCall(method="POST", url=url, headers=headers, body=body))
             if reply.status != 200:
                 raise SiteError(f"no token: {reply.status} {reply.body.decode(errors='replace')}")

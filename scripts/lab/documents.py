@@ -24,8 +24,10 @@ _GOODS = (
 )
 _CATEGORIES = ("bakery", "dairy", "fruit", "coffee", "drinks", "sweets", "books", "household")
 
-
-_XML_ENCODINGS = ("utf-8", "utf-8", "windows-1251", "utf-16")
+_XML_ENCODINGS = (*["utf-8"] * 6, "windows-1251", "utf-8", *["utf-8"] * 6, "windows-1251", "utf-16")
+_JSON_LINES = (8, 11)
+_XML_LINES = (5, 8)
+"""At least and at most: either makes documents of about 2,000 bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,15 +46,15 @@ class Template:
 
 def json_templates(rng: random.Random, count: int = _TEMPLATES) -> list[Template]:
     """Make JSON retail receipts."""
-    return [_template(orjson.dumps(_receipt(rng)).decode(), "application/json") for _ in range(count)]
+    return [_template(orjson.dumps(_receipt(rng, _JSON_LINES)).decode(), "application/json") for _ in range(count)]
 
 
 def xml_templates(rng: random.Random, count: int = _TEMPLATES) -> list[Template]:
-    """Make XML retail receipts, in several encodings."""
+    """Make XML retail receipts: of 16, 13 in UTF-8, two in windows-1251, one in UTF-16."""
     made = []
     for number in range(count):
         encoding = _XML_ENCODINGS[number % len(_XML_ENCODINGS)]
-        made.append(_template(_as_xml(_receipt(rng), encoding), "application/xml", encoding))
+        made.append(_template(_as_xml(_receipt(rng, _XML_LINES), encoding), "application/xml", encoding))
     return made
 
 
@@ -81,10 +83,10 @@ def _template(document: str, content_type: str, encoding: str = "utf-8") -> Temp
     return Template(before.encode(encoding), after.encode(encoding), content_type, encoding)
 
 
-def _receipt(rng: random.Random) -> dict[str, Any]:
+def _receipt(rng: random.Random, lines_range: tuple[int, int]) -> dict[str, Any]:
     """Make up a receipt whose sums are right: lines add up to the total, tax base and tax as well."""
     lines, total = [], 0
-    for _ in range(rng.randint(8, 11)):
+    for _ in range(rng.randint(*lines_range)):
         quantity, price = rng.randint(1, 6), rng.randint(95, 24_990)
         amount = quantity * price
         total += amount

@@ -33,17 +33,28 @@ class Client:
     client_secret: str
     webhook_secret: str
     has_webhook: bool
+    token_url: str = ""
+    """Where it gets its tokens; empty: from the daemon."""
+    hook: str = ""
+    """What the webhook endpoints call it."""
 
 
 class Site:
     """One site.
 
-    ``settings`` become RECEIPTD_* variables; ``registrar`` is further TOML of every registrar's file.
+    ``settings`` become RECEIPTD_* variables; ``registrar`` is further TOML of every registrar's file. With several
+    ``daemons`` somebody must listen at ``daemon_port`` and hand on to ``daemon_ports``.
     """
 
-    def __init__(self, *, settings: Mapping[str, str], registrar: str = "", deadline_s: float = 30.0) -> None:
+    chooses_ids = True
+    """Whether a client's id can be chosen."""
+
+    def __init__(
+        self, *, settings: Mapping[str, str], registrar: str = "", deadline_s: float = 30.0, daemons: int = 1
+    ) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="receiptd-lab-"))
-        self.daemon_port, self.peers_port = free_ports(2)
+        self.daemon_port, self.peers_port, *more = free_ports(2 if daemons == 1 else 2 + daemons)
+        self.daemon_ports = tuple(more) or (self.daemon_port,)
         self.secrets = {name: new_secret() for name in REGISTRARS}
         self._settings = {
             "HTTP__PORT": str(self.daemon_port),
@@ -63,7 +74,7 @@ class Site:
 
     @property
     def daemon_url(self) -> str:
-        """Where the daemon listens."""
+        """Where the daemon, or all of them, are reached."""
         return f"http://127.0.0.1:{self.daemon_port}"
 
     @property
@@ -94,16 +105,25 @@ class Site:
             cpu=cpu,
         )
 
-    def serve(self, crash_at: str = "", *, cpu: int | None = None) -> Child:
-        """Start the daemon; ``crash_at`` (``point:n``) makes it kill itself there."""
-        armed = {"CRASH_AT": crash_at} if crash_at else {}
-        return self.spawn("daemon", "-m", "receiptd", "serve", cpu=cpu, **armed)
+    def serve(self, crash_at: str = "", *, number: int = 0, cpu: int | None = None) -> Child:
+        """Start the daemon of that number; ``crash_at`` (``point:n``) makes it kill itself there."""
+        more = {"CRASH_AT": crash_at} if crash_at else {}
+        name = f"daemon-{number}" if number else "daemon"
+        return self.spawn(name, "-m", "receiptd", "serve", cpu=cpu, HTTP__PORT=str(self.daemon_ports[number]), **more)
+
+    def url_of(self, number: int) -> str:
+        """Return where the daemon of that number listens."""
+        return f"http://127.0.0.1:{self.daemon_ports[number]}"
+
+    def command_environment(self) -> dict[str, str]:
+        """Return the environment of commands."""
+        return self.environment()
 
     def command(self, *arguments: str) -> str:
         """Run a command of the daemon's; return what it printed. Raises SiteError."""
         done = subprocess.run(
             [sys.executable, "-m", "receiptd", *arguments],
-            env=self.environment(),
+            env=self.command_environment(),
             cwd=self.folder,
             capture_output=True,
             text=True,
@@ -115,12 +135,17 @@ class Site:
         return done.stdout
 
     def add_client(self, client_id: str, *, webhook: bool, rate_per_s: float = 100_000, burst: int = 100_000) -> Client:
-        """Add a contract through the command line."""
-        arguments = ["--client-id", client_id, "--rate-per-s", f"{rate_per_s:g}", "--burst", str(burst), "--json"]
+        """Add a contract through the command line. Its client has another id where that cannot be chosen."""
+        arguments = ["--rate-per-s", f"{rate_per_s:g}", "--burst", str(burst), "--json"]
+        if self.chooses_ids:
+            arguments += ["--client-id", client_id]
         if webhook:
             arguments += ["--webhook-url", f"{self.peers_url}/hooks/{client_id}"]
         issued = json.loads(self.command("contracts", "add", client_id, *arguments))
-        return Client(issued["client_id"], issued["client_secret"], issued["webhook_secret"], webhook)
+        token_url = issued.get("token_url", "")
+        return Client(
+            issued["client_id"], issued["client_secret"], issued["webhook_secret"], webhook, token_url, client_id
+        )
 
     def remove(self) -> None:
         """Remove the directory."""

@@ -102,20 +102,23 @@ class Meter:
         def load() -> Awaitable[Tally]:
             return closed_loop(self._peers, target, self._make, in_flight=self._plan.in_flight, seconds=seconds)
 
-        return await _measure(process, seconds, load)
+        return await measure(process, seconds, load)
 
     async def _open(self, target: Target, process: Child, seconds: float) -> Slice:
         def load() -> Awaitable[Tally]:
             rate_per_s = self._plan.rate_per_s
             return open_loop(self._peers, target, self._make, rate_per_s=rate_per_s, seconds=seconds, rng=self._rng)
 
-        return await _measure(process, seconds, load)
+        return await measure(process, seconds, load)
 
 
-async def _measure(process: Child, seconds: float, load: Callable[[], Awaitable[Tally]]) -> Slice:
+async def measure(
+    process: Child, seconds: float, load: Callable[[], Awaitable[Tally]], *, settle_s: float = _SETTLE_S
+) -> Slice:
+    """Run ``load`` for ``seconds``, and let the process finish what it began for ``settle_s`` more."""
     before_s, load_before_s = process.cpu_s(), time.process_time()
     tally = await load()
-    await asyncio.sleep(_SETTLE_S)
+    await asyncio.sleep(settle_s)
     return Slice(tally, seconds, process.cpu_s() - before_s, time.process_time() - load_before_s)
 
 

@@ -1,4 +1,4 @@
-"""The weather of a chaos trial: how registrars and webhook endpoints misbehave, phase by phase."""
+"""The weather of a chaos trial: how registrars, webhook endpoints and AWS misbehave, phase by phase."""
 
 from __future__ import annotations
 
@@ -73,27 +73,86 @@ STORMS: Mapping[str, Patch] = {
     },
 }
 
+_PARTLY: Patch = {
+    "throttle": 0.02,
+    "error": 0.02,
+    "error_after_effect": 0.01,
+    "hang_after_effect": 0.005,
+    "hang": 0.005,
+    "reset_after_effect": 0.02,
+    "damage": 0.02,
+    "slow": 0.05,
+    "entry_throttle": 0.02,
+    "entry_conflict": 0.02,
+    "entry_error": 0.02,
+    "entry_error_after_effect": 0.02,
+    "entry_stale": 0.02,
+    "duplicate": 0.1,
+    "hold": 0.1,
+}
 
-def forecast(rng: random.Random) -> Iterator[tuple[str, Patch]]:
-    """Yield storms for ever; each comes once before any comes again, and a calm now and then."""
+AWS_STORMS: Mapping[str, Patch] = {
+    "aws-throttling": {"rates": {"*": {"throttle": 0.1, "entry_throttle": 0.15, "entry_conflict": 0.1}}},
+    "aws-errors": {
+        "rates": {"*": {"error": 0.1, "error_after_effect": 0.05, "entry_error": 0.1, "entry_error_after_effect": 0.05}}
+    },
+    "aws-timeouts": {"rates": {"*": {"hang": 0.01, "hang_after_effect": 0.03, "reset_after_effect": 0.1, "hang_s": 5}}},
+    "aws-deliveries": {"rates": {"*": {"duplicate": 0.5, "hold": 0.3, "entry_stale": 0.2}}},
+    "aws-damage": {"rates": {"*": {"damage": 0.1}}},
+    "aws-slow": {"rates": {"*": {"slow": 0.3, "slow_s": 1.5}}},
+    "aws-expired": {"expire": True, "rates": {"*": {"slow": 0.1, "slow_s": 0.3}}},
+    "aws-tables-down": {"rates": {"BatchExecuteStatement": {"error": 1}, "GetItem": {"error": 0.5}}},
+    "aws-queues-down": {"rates": {"SendMessageBatch": {"error": 1}, "ReceiveMessage": {"throttle": 1}}},
+    "aws-keys-down": {"rates": {"GetKeys": {"error": 1}}},
+    "aws-everything": {"expire": True, "rates": {"*": _PARTLY}},
+}
+"""What the fault-injecting proxy does to the calls of SQS and DynamoDB (aws_faults.py)."""
+
+
+def forecast(rng: random.Random, *, aws: bool = False) -> Iterator[tuple[str, Patch]]:
+    """Yield storms for ever; each comes once before any comes again, and a calm now and then.
+
+    With ``aws`` they come in pairs: one of the peers, and one of AWS under the key ``aws``.
+    """
+    others = _turns(rng, [*AWS_STORMS, ""])
+    for name in _turns(rng, [*STORMS, "calm"]):
+        patch = STORMS.get(name, CALM)
+        if aws:
+            other = next(others)
+            yield f"{name}+{other or 'calm'}", {**patch, "aws": AWS_STORMS.get(other, {})}
+        else:
+            yield name, patch
+
+
+def _turns(rng: random.Random, names: list[str]) -> Iterator[str]:
     while True:
-        names = [*STORMS, "calm"]
         rng.shuffle(names)
-        for name in names:
-            yield name, STORMS.get(name, CALM)
+        yield from names
 
 
 class World:
-    """The simulator, from outside."""
+    """The simulator, from outside, and the proxy before AWS, if there is one at ``proxy_url``."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, url: str, proxy_url: str = "") -> None:
         self._url = url
+        self._proxy_url = proxy_url
         self._http = outbound(8)
+        self.clients: Mapping[str, str] = {}
+        """The ids of clients that the webhook endpoints know by another name."""
 
     async def turn(self, patch: Patch) -> None:
         """Calm everything down, and turn the knobs. Raises SiteError."""
-        await self._call("PUT", "/_control", orjson.dumps(CALM))
-        await self._call("PUT", "/_control", orjson.dumps(patch))
+        await self._call("PUT", f"{self._url}/_control", orjson.dumps(CALM))
+        peers = {part: knobs for part, knobs in patch.items() if part != "aws"}
+        await self._call("PUT", f"{self._url}/_control", orjson.dumps(peers))
+        if self._proxy_url:
+            storm = {**patch.get("aws", {}), "reset": True}
+            await self._call("PUT", f"{self._proxy_url}/_faults", orjson.dumps(storm))
+
+    async def aws(self) -> dict[str, dict[str, int]]:
+        """Return what the proxy before AWS has seen and done. Raises SiteError."""
+        told: dict[str, dict[str, int]] = orjson.loads(await self._call("GET", f"{self._proxy_url}/_faults"))
+        return told
 
     async def effects(self) -> list[EffectSeen]:
         """Return what registrars hold. Raises SiteError."""
@@ -120,7 +179,7 @@ class World:
         rows = await self._all("/_hooks")
         return [
             HookSeen(
-                client=row["client"],
+                client=self.clients.get(row["client"], row["client"]),
                 webhook_id=row["webhook_id"],
                 first_seen=row["first_seen"],
                 attempts=row["attempts"],
@@ -142,20 +201,18 @@ class World:
         rows: list[dict[str, Any]] = []
         while True:
             after = rows[-1]["serial"] if rows else 0
-            body = await self._call("GET", f"{path}?after={after}&limit={_PAGE}")
+            body = await self._call("GET", f"{self._url}{path}?after={after}&limit={_PAGE}")
             page = [orjson.loads(line) for line in body.splitlines()]
             rows += page
             if len(page) < _PAGE:
                 return rows
 
-    async def _call(self, method: str, path: str, body: bytes = b"") -> bytes:
-        call = HttpCall(
-            method=method, url=self._url + path, body=body, timeout_s=30.0, reply_max_bytes=_REPLY_MAX_BYTES
-        )
+    async def _call(self, method: str, url: str, body: bytes = b"") -> bytes:
+        call = HttpCall(method=method, url=url, body=body, timeout_s=30.0, reply_max_bytes=_REPLY_MAX_BYTES)
         try:
             reply = await self._http.send(call)
         except OutboundError as error:
-            raise SiteError(f"the simulator does not answer: {error}") from error
+            raise SiteError(f"{url} does not answer: {error}") from error
         if reply.status != 200:
-            raise SiteError(f"the simulator answered {reply.status}: {reply.body[:500].decode(errors='replace')}")
+            raise SiteError(f"{url} answered {reply.status}: {reply.body[:500].decode(errors='replace')}")
         return reply.body

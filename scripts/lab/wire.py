@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from typing import cast
+from dataclasses import dataclass
+from typing import Final, cast
 
 Done = Callable[[int, bytes], None]
 """Takes an answer's status and body; status 0 when the connection was lost before it was complete."""
@@ -18,6 +19,20 @@ Serve = Callable[[bytes, bytes], bytes]
 
 _END = b"\r\n\r\n"
 _LENGTH = b"\r\ncontent-length: "
+
+
+@dataclass(slots=True)
+class Traffic:
+    """Bytes of HTTP, heads and bodies."""
+
+    sent: int = 0
+    received: int = 0
+
+
+CALLING: Final = Traffic()
+"""What this process has sent and received as a client."""
+SERVING: Final = Traffic()
+"""What it has sent and received as a server."""
 
 
 def header(head: bytes, lowered: bytes, name: bytes) -> bytes:
@@ -33,7 +48,7 @@ def header(head: bytes, lowered: bytes, name: bytes) -> bytes:
     return head[start:end] if end >= 0 else head[start:]
 
 
-def _split(data: bytes) -> tuple[bytes, bytes, bytes] | None:
+def split(data: bytes) -> tuple[bytes, bytes, bytes] | None:
     """Return the first message's head and body, and what follows; None while it is incomplete."""
     end = data.find(_END)
     if end < 0:
@@ -64,11 +79,13 @@ class Wire(asyncio.Protocol):
         """Send one request; the connection is busy until ``done`` is called."""
         assert self._transport is not None
         self._done = done
+        CALLING.sent += len(request)
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
         """Take in an answer."""
-        message = _split(self._held + data if self._held else data)
+        CALLING.received += len(data)
+        message = split(self._held + data if self._held else data)
         if message is None:
             self._held += data
             return
@@ -158,8 +175,11 @@ class Endpoint(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Take in requests and answer them."""
         assert self._transport is not None
+        SERVING.received += len(data)
         rest = self._held + data if self._held else data
-        while rest and (message := _split(rest)) is not None:
+        while rest and (message := split(rest)) is not None:
             head, body, rest = message
-            self._transport.write(self._serve(head, body))
+            answer = self._serve(head, body)
+            SERVING.sent += len(answer)
+            self._transport.write(answer)
         self._held = rest

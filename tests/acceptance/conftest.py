@@ -6,30 +6,34 @@ Teardown ends each process by its id; a failed test shows its daemon's log.
 from __future__ import annotations
 
 import json
+import os
 import re
 import subprocess
 import sys
 import urllib.request
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from unittest.mock import patch
 from uuid import uuid4
 
 import pytest
 
-from receiptd.adapters.embedded.store import EmbeddedStore
 from receiptd.cli.demo import configuration
 from receiptd.cli.demo.client import Client
 from receiptd.cli.demo.documents import retail_receipt
 from receiptd.cli.demo.endpoint import Endpoint
 from receiptd.cli.demo.processes import Process, environment
-from receiptd.domain.contract import Contract
+from receiptd.domain.contract import Access, Contract
 from receiptd.domain.signatures import new_secret
-from receiptd.runtime.clock import SystemClock
+from receiptd.settings import load
+from receiptd.stores import Store, opened
 
-sys.path.append(str(Path(__file__).parent))  # the suite's own module: acceptance_tools
+sys.path.append(str(Path(__file__).parent))  # the suite's own modules: acceptance_tools, backends
+
+from backends import BACKENDS, Backend
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,8 @@ class Credentials:
     client_id: str
     client_secret: str
     webhook_secret: str
+    token_url: str = ""
+    """Where the client gets tokens; empty: from the daemon."""
 
 
 class Simulator:
@@ -73,6 +79,7 @@ class Daemon:
     url: str
     settings: Path
     variables: dict[str, str] = field(repr=False)
+    backend: Backend = field(repr=False)
 
     @property
     def storage(self) -> Path:
@@ -94,24 +101,32 @@ class Daemon:
         return self.process.log.read_text(errors="replace")[-8_000:]
 
     @asynccontextmanager
-    async def store(self) -> AsyncIterator[EmbeddedStore]:
+    async def store(self) -> AsyncIterator[Store]:
         """Open the daemon's store beside it, as commands do."""
-        store = await EmbeddedStore.open(self.storage, SystemClock(), daemon=False)
-        try:
-            yield store
-        finally:
-            await store.close()
+        with patch.dict(os.environ, self.variables):
+            async with opened(load(self.settings)) as store:
+                yield store
 
     async def contract(self, client_id: str, **terms: Any) -> Credentials:
-        """Add a contract; ``terms`` are fields of ``Contract``."""
+        """Add a contract; ``terms`` are fields of ``Contract``. Its id is another one where it cannot be chosen."""
         secret = new_secret()
         async with self.store() as store:
-            await store.contracts.put(Contract(client_id=client_id, webhook_secrets=(secret,), **terms))
-            return Credentials(client_id, await store.issuer.create_secret(client_id), f"whsec_{secret}")
+            clients = await store.clients()
+            access = Access(terms.get("access", Access.READ_WRITE))
+            made = await clients.add(client_id if self.backend.chooses_ids else "", client_id, access)
+            await store.contracts.put(Contract(client_id=made.client_id, webhook_secrets=(secret,), **terms))
+            return Credentials(made.client_id, made.client_secret, f"whsec_{secret}", clients.token_url)
+
+    async def change(self, client_id: str, **terms: Any) -> None:
+        """Change the terms of a contract."""
+        async with self.store() as store:
+            contract = await store.contracts.get(client_id)
+            assert contract is not None
+            await store.contracts.put(replace(contract, **terms))
 
     def client(self, credentials: Credentials) -> Client:
         """Return a client, to be entered with ``async with``."""
-        return Client(self.url, credentials.client_id, credentials.client_secret)
+        return Client(self.url, credentials.client_id, credentials.client_secret, credentials.token_url)
 
 
 StartDaemon = Callable[..., Daemon]
@@ -125,6 +140,27 @@ def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
             if isinstance(value, Daemon):
                 report.sections.append((f"log of {name}", value.log_tail()))
     return report
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "embedded(reason): the test is about what the embedded backend alone has")
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if config.getoption("--backend") == "embedded":
+        return
+    for item in items:
+        marker = item.get_closest_marker("embedded")
+        if marker is not None:
+            item.add_marker(pytest.mark.skip(reason=marker.args[0]))
+
+
+@pytest.fixture(scope="session")
+def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+    """What the daemons keep their data in."""
+    chosen: Backend = BACKENDS[request.config.getoption("--backend")]()
+    yield chosen
+    chosen.close()
 
 
 @pytest.fixture(scope="session")
@@ -149,16 +185,17 @@ def simulator(shared_simulator: Simulator) -> Simulator:
     return shared_simulator
 
 
-def _start(settings: Path, directory: Path, **variables: str) -> Daemon:
+def _start(settings: Path, directory: Path, backend: Backend, **variables: str) -> Daemon:
     variables = {
-        "RECEIPTD_STORAGE__PATH": str(directory / "data"),
+        **backend.variables(directory),
         "RECEIPTD_HTTP__PORT": "0",
         "RECEIPTD_LOG__FORMAT": "json",
         **variables,
     }
+    backend.prepare(settings, variables)
     process = Process("daemon", ["serve", "--config", str(settings)], directory, variables)
     try:
-        return Daemon(process, process.url(), settings, variables)
+        return Daemon(process, process.url(), settings, variables, backend)
     except BaseException:
         process.kill()
         raise
@@ -172,13 +209,13 @@ def daemon_settings(settings: Path) -> Path:
 
 @pytest.fixture(scope="module")
 def daemon(
-    daemon_settings: Path, shared_simulator: Simulator, tmp_path_factory: pytest.TempPathFactory
+    daemon_settings: Path, shared_simulator: Simulator, backend: Backend, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Daemon]:
     """A daemon that the tests of a module share.
 
     When they have ended it must still run and drain in good order, and must have answered as its description says.
     """
-    running = _start(daemon_settings, tmp_path_factory.mktemp("daemon"))
+    running = _start(daemon_settings, tmp_path_factory.mktemp("daemon"), backend)
     try:
         yield running
         assert running.process.running, running.log_tail()
@@ -203,7 +240,7 @@ def _undeclared_answers(url: str) -> set[tuple[str, str]]:
 
 
 @pytest.fixture
-def start_daemon(settings: Path, simulator: Simulator, tmp_path: Path) -> Iterator[StartDaemon]:
+def start_daemon(settings: Path, simulator: Simulator, backend: Backend, tmp_path: Path) -> Iterator[StartDaemon]:
     """Start daemons of the test's own: ``start_daemon(RECEIPTD_HTTP__IN_FLIGHT_MAX="10")``.
 
     Started twice, the second finds the first one's store (when that was stopped or killed). ``settings=`` names
@@ -212,7 +249,7 @@ def start_daemon(settings: Path, simulator: Simulator, tmp_path: Path) -> Iterat
     started: list[Daemon] = []
 
     def start(settings: Path = settings, **variables: str) -> Daemon:
-        started.append(_start(settings, tmp_path, **variables))
+        started.append(_start(settings, tmp_path, backend, **variables))
         return started[-1]
 
     yield start

@@ -9,6 +9,7 @@ import resource
 import time
 from uuid import uuid4
 
+import pytest
 from acceptance_tools import eventually
 
 PLENTY = {"rate_per_s": 1e4, "burst": 100_000}
@@ -102,6 +103,7 @@ async def test_a_client_whose_receipts_hang_does_not_stall_another(start_daemon,
         released.set()
 
 
+@pytest.mark.embedded("this backend has no disk of its own")
 async def test_a_full_disk_is_a_503_until_there_is_room(start_daemon, simulator, document):
     """Invariants 1 and 3: readiness fails, nothing acknowledged is lost, and service comes back by itself.
 

@@ -15,13 +15,27 @@ from pathlib import Path
 import pytest
 
 from receiptd.adapters.embedded.store import FILE_NAME, EmbeddedStore
-from receiptd.ports import Contracts, Identity, Ledger, WorkQueue
+from receiptd.ports import ClientCredentials, Clients, Contracts, Exports, Identity, Ledger, WorkQueue
 from receiptd.runtime.clock import SystemClock
 
 sys.path.append(str(Path(__file__).parent))  # the suite's own modules: contract_makers
+sys.path.append(str(Path(__file__).parents[2] / "scripts"))  # lab, for crashing_process.py, which pytest does not run
 
 VISIBILITY_S = 0.25
 RECEIVES_MAX = 3
+
+
+@dataclass
+class Rest:
+    """Adapters that few tests need, and which may take a second to open."""
+
+    identity: Identity
+    clients: Clients
+    exports: Exports
+    issue: Callable[[ClientCredentials], Awaitable[str]]
+    """Gets a token for a client that has a contract."""
+    fetch: Callable[[str], Awaitable[bytes]]
+    """Gets what an export's URL names."""
 
 
 @dataclass
@@ -31,28 +45,38 @@ class Backend:
     ledger: Ledger
     queue: WorkQueue
     contracts: Contracts
-    identity: Identity
-    issue: Callable[[str], Awaitable[str]]
-    """Gives a token for a client that has a contract."""
+    rest: Callable[[], Awaitable[Rest]]
     close: Callable[[], Awaitable[None]]
     crash_arguments: list[str]
     """What crashing_process.py needs to open the same store."""
     visibility_s: float = VISIBILITY_S
     receives_max: int = RECEIVES_MAX
+    messages_first: bool = False
+    """Whether a change's messages are sent before its row is written, and so also when it is left undone."""
 
 
 async def open_embedded(directory: Path) -> Backend:
     store = await EmbeddedStore.open(directory, SystemClock(), visibility_s=VISIBILITY_S, receives_max=RECEIVES_MAX)
 
-    async def issue(client_id):
-        return (await store.issuer.mint(client_id))["access_token"]
+    async def issue(credentials):
+        return (await store.issuer.issue(credentials.client_id, credentials.client_secret))["access_token"]
 
-    return Backend(
-        store.ledger, store.queue, store.contracts, store.issuer, issue, store.close, ["embedded", str(directory)]
-    )
+    async def fetch(url):
+        return Path(url.removeprefix("file://")).read_bytes()
+
+    async def rest():
+        return Rest(store.issuer, await store.clients(), store.exports, issue, fetch)
+
+    return Backend(store.ledger, store.queue, store.contracts, rest, store.close, ["embedded", str(directory)])
 
 
-BACKENDS = {"embedded": open_embedded}
+async def open_aws(directory: Path) -> Backend:
+    from aws_ledger_backend import open_aws_ledger  # noqa: PLC0415 - the emulator is not needed where only embedded runs
+
+    return await open_aws_ledger(directory, Backend, Rest)
+
+
+BACKENDS = {"aws": open_aws, "embedded": open_embedded}
 
 
 @pytest.fixture(scope="session")

@@ -253,6 +253,20 @@ async def test_redriving_wakes_who_waits(queue):
     assert time.monotonic() - begun < 1.0
 
 
+async def test_dropped_letters_are_gone_for_good(queue):
+    await queue.send([message("jobs", f"d{n}", dead=True) for n in range(4)] + [message("jobs", "d1-alive")])
+    await queue.send([message("webhooks", "d1", dead=True)])
+    assert await queue.drop("jobs", ["d1", "d3", "d1-alive", "unknown"]) == 2
+    assert {letter.key for letter in await queue.dead_letters("jobs", 10)} == {"d0", "d2"}
+    assert await queue.drop("jobs", []) == 0
+    assert await queue.drop("jobs", None) == 2
+    assert list(await queue.dead_letters("jobs", 10)) == []
+    assert await queue.redrive("jobs", None) == 0
+    assert await queue.drop("jobs", None) == 0
+    assert keys(await take(queue)) == ["d1-alive"]
+    assert len(await queue.dead_letters("webhooks", 10)) == 1
+
+
 # -- depth ---------------------------------------------------------------------------------------------------------
 
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from receiptd.documents import BUNDLED_ROOT, Checked, DocumentError, ReceiptTypes
 from receiptd.documents.json_document import decode_json
-from receiptd.documents.values import amounts_in_major
+from receiptd.documents.values import major_amount
 from receiptd.domain.money import to_minor
 from receiptd.domain.receipt import Severity
 
@@ -277,6 +277,6 @@ def test_float_amounts_are_those_of_their_text(amount, currency):
         expected = to_minor(f"{Decimal(repr(number)):f}", currency)
     except ValueError:
         with pytest.raises(ValueError, match="amount"):
-            amounts_in_major((number,), currency)
+            major_amount(number, currency)
     else:
-        assert amounts_in_major((number,), currency) == [expected]
+        assert major_amount(number, currency) == expected

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import get_type_hints
 
 from hypothesis import given
@@ -9,9 +10,11 @@ from hypothesis import strategies as st
 
 from receiptd.adapters.records import RecordCodec, contract_from_json, contract_to_json, day_stamp
 from receiptd.domain.contract import Contract
-from receiptd.domain.receipt import Delivery, Finding, Receipt, Registration, Submission
+from receiptd.domain.identifiers import digest
+from receiptd.domain.receipt import Delivery, Finding, Receipt, ReceiptState, Registration, Submission
 
 CODEC = RecordCodec()
+DENSE = RecordCodec(dense=True)
 
 text = st.text(st.characters(exclude_categories=["Cs"]))
 number = st.floats(0, 1e11)
@@ -42,12 +45,24 @@ receipts = values(
 @given(receipts)
 def test_a_receipt_comes_back_from_its_record_invariant_9(receipt):
     assert CODEC.receipt(CODEC.record(receipt)) == receipt
+    assert CODEC.receipt(DENSE.record(receipt)) == receipt
+    assert DENSE.receipt(CODEC.record(receipt)) == receipt
+
+
+@given(values(Submission))
+def test_a_digest_that_is_the_documents_own_need_not_be_stored(submission):
+    receipt = Receipt(replace(submission, digest=digest(submission.document)), ReceiptState.COMPLETE)
+    assert CODEC.receipt(DENSE.record(receipt)) == receipt
+    assert receipt.submission.digest.encode() not in DENSE.record(receipt).document
 
 
 names = st.lists(text).map(tuple)
 
 
-@given(values(Contract, webhook_secrets=names, webhook_origins=names, receipt_types=names))
+partitions = st.lists(st.tuples(text, count)).map(tuple)
+
+
+@given(values(Contract, webhook_secrets=names, webhook_origins=names, receipt_types=names, partitions=partitions))
 def test_a_contract_comes_back_from_its_stored_form(contract):
     assert contract_from_json(contract_to_json(contract)) == contract
 

@@ -8,7 +8,7 @@ import pytest
 
 from receiptd.adapters.embedded.store import EmbeddedStore
 from receiptd.domain.errors import StorageError, UnknownReceiptError
-from receiptd.pipeline.consumer import consume
+from receiptd.pipeline.consumer import Keeping, consume
 from receiptd.pipeline.work import WorkItem
 from receiptd.runtime.clock import SystemClock
 
@@ -69,3 +69,70 @@ async def test_the_next_round_is_durable_before_this_one_is_acknowledged_invaria
     await asyncio.sleep(0.05)
     depth = await queue.depth("q")
     assert depth.ready + depth.delayed == 1
+
+
+async def test_a_slow_row_does_not_hold_up_the_others_of_its_batch_invariant_12(queue):
+    await queue.send([WorkItem("c", f"r-{n}").message("q", 0.0) for n in range(50)])
+    seen = set()
+    answered = asyncio.Event()
+
+    async def handle(item):
+        if item.receipt_id == "r-0":
+            await answered.wait()
+        seen.add(item.receipt_id)
+
+    task = asyncio.create_task(consume(queue, "q", lambda: 100, handle))
+    try:
+        async with asyncio.timeout(5):
+            while len(seen) < 49:
+                await asyncio.sleep(0.01)
+            assert "r-0" not in seen
+            answered.set()
+            while (depth := await queue.depth("q")).delayed:
+                await asyncio.sleep(0.01)
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+    assert (depth.ready, depth.delayed, depth.dead) == (0, 0, 0)
+
+
+async def test_never_more_than_sixteen_messages_are_handled_side_by_side_invariant_13(queue):
+    await queue.send([WorkItem("c", f"r-{n}").message("q", 0.0) for n in range(80)])
+    at_once = peak = done = 0
+
+    async def handle(item):
+        nonlocal at_once, peak, done
+        at_once += 1
+        peak = max(peak, at_once)
+        await asyncio.sleep(0.005)
+        at_once -= 1
+        done += 1
+
+    await consumed(queue, handle, until=lambda: done == 80)
+    assert peak == 16
+
+
+async def test_a_store_that_cannot_keep_messages_does_not_end_their_work(queue, caplog, monkeypatch):
+    await queue.send([WorkItem("c", "r").message("q", 0.0)])
+    tries = []
+    done = []
+
+    async def fail(name, received, visible_in_s):
+        tries.append(len(received))
+        raise StorageError("throttled") if len(tries) == 1 else RuntimeError("a fault")
+
+    async def handle(item):
+        while len(tries) < 2:
+            await asyncio.sleep(0.01)
+        done.append(item)
+
+    monkeypatch.setattr(queue, "extend", fail)
+    task = asyncio.create_task(consume(queue, "q", lambda: 100, handle, Keeping(every_s=0.02, for_s=60, max_s=10)))
+    async with asyncio.timeout(5):
+        while (depth := await queue.depth("q")).delayed or not done:
+            await asyncio.sleep(0.01)
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert len(done) == 1
+    assert depth.ready == 0
+    assert {"messages in work are not kept", "fault in keeping messages"} <= {one.message for one in caplog.records}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -96,6 +97,28 @@ async def test_the_message_of_a_settled_receipt_is_dropped(parts):
     await writer.apply("c", ITEM.receipt_id, lc.Delivered(2.0, 200))
     assert await recovery._handle(ITEM) is None
     assert not lane.taken
+
+
+async def test_the_message_of_what_settled_here_is_dropped_without_a_read_unless_a_later_change_owed_it(parts):
+    writer, _, delivery, recovery = parts
+    await writer.create(fresh(SystemClock().now()))
+    await writer.apply("c", ITEM.receipt_id, lc.Confirmed("tax", 1.0))
+    settled = await writer.apply("c", ITEM.receipt_id, lc.Delivered(2.0, 200))
+    reads = []
+
+    class Unread:
+        async def get(self, client_id, receipt_id):
+            reads.append(receipt_id)
+
+    writer._ledger, store_ledger = Unread(), writer._ledger
+    assert await recovery._handle(replace(ITEM, version=1)) is None
+    assert not reads
+    await recovery._handle(replace(ITEM, version=settled.version + 1))
+    assert reads
+    writer._ledger = store_ledger
+    reopened = await writer.apply("c", ITEM.receipt_id, lc.ReplayAsked(3.0))
+    assert await recovery._handle(replace(ITEM, version=reopened.version)) is not None
+    assert delivery.taken == [reopened]
 
 
 async def test_the_message_of_a_row_that_never_came_to_be_is_dropped(parts):

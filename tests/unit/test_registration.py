@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+from functools import cache
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import orjson
 import pytest
+import yaml
 from pydantic import SecretStr
 
+from receiptd.documents import ReceiptTypes
 from receiptd.domain import lifecycle as lc
 from receiptd.domain.errors import OutboundError
-from receiptd.domain.receipt import Submission
-from receiptd.pipeline.registration import RegistrarClient
+from receiptd.domain.receipt import RegistrationState, Submission
+from receiptd.pipeline.registration import NotSent, RegistrarClient
 from receiptd.ports import HttpCall, HttpReply
 from receiptd.settings import CallbackSettings, RegistrarAuth, RegistrarSettings, RetrySettings
 
@@ -42,14 +47,48 @@ def reply(status, body=None, **headers):
     return HttpReply(status, headers, b"" if body is None else orjson.dumps(body))
 
 
-def client(registrar, **settings):
+TYPE = {
+    "id": "till",
+    "version": 2,
+    "title": "Till",
+    "format": "json",
+    "registrars": ["tax"],
+    "mapping": {
+        "number": "/n",
+        "issued_at": "/at",
+        "seller": "/s",
+        "currency": "/c",
+        "total": "/t",
+        "lines": {"each": "/l", "description": "/d", "amount": "/a"},
+    },
+}
+
+
+def receipt_types(root, changes=None, **files):
+    """Read a catalogue that holds ``till@2``, with some changes to its type.yaml and templates beside it."""
+    folder = root / "till"
+    folder.mkdir()
+    (folder / "type.yaml").write_text(yaml.safe_dump(TYPE | (changes or {})))
+    for stem, content in files.items():
+        (folder / f"{stem}.json.j2").write_text(content)
+    return ReceiptTypes.read([root])
+
+
+@cache
+def plain_types():
+    with TemporaryDirectory() as root:
+        return receipt_types(Path(root))
+
+
+def client(registrar, types=None, **settings):
     defaults = {
         "id": "tax",
         "url": "https://tax.example/receipts",
         "callback": CallbackSettings(secrets=(SecretStr("whsec_c2VjcmV0"),), deadline_s=30),
         "retry": RetrySettings(base_s=1, cap_s=60, max_attempts=3, hot_max_s=2),
     }
-    return RegistrarClient(RegistrarSettings(**{**defaults, **settings}), registrar, FixedClock(), "https://me.example")
+    made = RegistrarSettings(**{**defaults, **settings})
+    return RegistrarClient(made, registrar, FixedClock(), "https://me.example", lambda: types or plain_types())
 
 
 async def outcome(*replies, receipt=RECEIPT, **settings):
@@ -76,6 +115,73 @@ async def test_a_registrar_may_want_the_canonical_receipt():
     await client(registrar, sends="canonical").register(RECEIPT)
     assert registrar.calls[0].body == b'{"n":1}'
     assert registrar.calls[0].headers["Content-Type"] == "application/json"
+
+
+@pytest.mark.parametrize(
+    ("sends", "body", "content_type"),
+    [
+        ("original", b"<a/>", "text/xml; charset=windows-1251"),
+        ("canonical", b'{"n":1}', "application/json"),
+        ("slip.json.j2", b'{"no": 1, "id": "%b"}' % RECEIPT_ID.encode(), "application/json"),
+    ],
+)
+async def test_the_type_may_say_what_a_registrar_gets(tmp_path, sends, body, content_type):
+    types = receipt_types(
+        tmp_path,
+        {"registrars": [{"id": "tax", "sends": sends}, "warehouse"]},
+        slip='{"no": {{ receipt["n"] }}, "id": {{ id }}}',
+    )
+    for settings in ("original", "canonical"):  # whatever the registrar's own say
+        registrar = Registrar(reply(202))
+        await client(registrar, types, sends=settings).register(RECEIPT)
+        assert registrar.calls[0].body == body
+        assert registrar.calls[0].headers["Content-Type"] == content_type
+
+
+async def test_a_template_sends_the_same_again_under_the_same_key_invariant_5(tmp_path):
+    types = receipt_types(
+        tmp_path, {"registrars": [{"id": "tax", "sends": "slip.json.j2"}]}, slip="[{{ accepted_at }}, {{ id }}]"
+    )
+    registrar = Registrar(reply(503), reply(202))
+    made = client(registrar, types)
+    for _ in range(2):
+        await made.register(RECEIPT)
+    first, second = registrar.calls
+    assert first.body == second.body == b'["1970-01-01T00:01:40.000Z", "%b"]' % RECEIPT_ID.encode()
+    assert first.headers["Idempotency-Key"] == second.headers["Idempotency-Key"] == RECEIPT_ID
+
+
+@pytest.mark.parametrize("changes", [{"version": 1}, {"id": "other"}])
+async def test_a_type_that_is_not_loaded_any_more_waits_for_its_folder(tmp_path, changes):
+    registrar = Registrar(reply(202))
+    event = await client(registrar, receipt_types(tmp_path, changes)).register(RECEIPT)
+    assert isinstance(event, NotSent)
+    assert event.reason == "receipt type till@2 is not loaded; add its folder again"
+    assert event.retry_at is not None
+    assert registrar.calls == []
+    assert isinstance(await client(registrar).register(RECEIPT), lc.Submitted), "once it is back"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("\n{{ receipt.lines }}", "template slip.json.j2, line 2: it uses a name or a field that is not there"),
+        ("{{ receipt.l", "slip.json.j2:1: "),  # it does not compile, which nobody had time to find yet
+    ],
+)
+async def test_what_cannot_be_written_is_a_failed_attempt_that_parks_in_the_end(tmp_path, content, says):
+    types = receipt_types(tmp_path, {"registrars": [{"id": "tax", "sends": "slip.json.j2"}]}, slip=content)
+    registrar, receipt = Registrar(), RECEIPT
+    for attempt in (1, 2, 3):
+        event = await client(registrar, types).register(receipt)
+        assert isinstance(event, NotSent)
+        assert says in event.reason
+        assert (event.retry_at is None) == (attempt == 3)
+        receipt, _ = lc.advance(receipt, event)
+        assert receipt.registrations[0].attempts == attempt
+    assert receipt.registrations[0].state is RegistrationState.PARKED
+    assert says in receipt.registrations[0].reason
+    assert registrar.calls == []
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,10 @@ class MemoryLedger:
         self.gate = asyncio.Event()
         self.gate.set()
         self.fail = False
+        self.throttled: set[str] = set()
+        """Clients whose changes fail alone."""
 
-    async def commit(self, changes: Sequence[Change]) -> list[Receipt | None]:
+    async def commit(self, changes: Sequence[Change]) -> list[Receipt | StorageError | None]:
         await self.gate.wait()
         if self.fail:
             self.fail = False
@@ -36,6 +38,9 @@ class MemoryLedger:
         self.groups.append(len(changes))
         results = []
         for change in changes:
+            if change.receipt.client_id in self.throttled:
+                results.append(StorageError("throttled"))
+                continue
             standing = self.rows.get(change.receipt.receipt_id)
             if (standing.version if standing else None) == change.expected_version:
                 self.rows[change.receipt.receipt_id] = standing = change.receipt
@@ -48,9 +53,18 @@ class MemoryLedger:
         return receipt if receipt and receipt.client_id == client_id else None
 
 
-def fresh(number: int = 0, body: bytes = b"{}") -> Receipt:
+def fresh(number: int = 0, body: bytes = b"{}", client: str = "c") -> Receipt:
     facts = Submission(
-        f"20260101-{number:024d}", "c", "t", 1, 100.0, "application/json", body.hex(), body, b"{}", "https://c.example/"
+        f"20260101-{number:024d}",
+        client,
+        "t",
+        1,
+        100.0,
+        "application/json",
+        body.hex(),
+        body,
+        b"{}",
+        "https://c.example/",
     )
     return lc.accept(facts, ("tax", "warehouse"), ())
 
@@ -147,6 +161,53 @@ async def test_a_failed_commit_fails_those_who_wait_behind_it(writer, ledger):
     assert all(isinstance(outcome, StorageError) for outcome in outcomes)
     after = await writer.apply("c", receipt.receipt_id, lc.Confirmed("tax", 101.0))
     assert after.registrations[0].state is RegistrationState.REGISTERED
+
+
+async def test_a_change_that_fails_alone_fails_nobody_else_invariant_12(writer, ledger):
+    ledger.throttled = {"loud"}
+    creations = [writer.create(fresh(n, client="loud" if n % 2 else "c")) for n in range(6)]
+    outcomes = await asyncio.gather(*creations, return_exceptions=True)
+    assert [isinstance(outcome, StorageError) for outcome in outcomes] == [False, True] * 3
+    assert ledger.groups == [6]
+    assert len(ledger.rows) == 3
+    ledger.throttled = set()
+    assert (await writer.create(fresh(1, client="loud"))).version == 1
+
+
+async def test_an_event_whose_change_failed_alone_is_forgotten_and_can_be_applied_again(writer, ledger):
+    receipt = await writer.create(fresh())
+    ledger.throttled = {"c"}
+    with pytest.raises(StorageError):
+        await writer.apply("c", receipt.receipt_id, lc.Confirmed("tax", 101.0))
+    assert await writer.current("c", receipt.receipt_id) == receipt
+    ledger.throttled = set()
+    after = await writer.apply("c", receipt.receipt_id, lc.Confirmed("tax", 101.0))
+    assert after.registrations[0].state is RegistrationState.REGISTERED
+
+
+@pytest.mark.parametrize(
+    ("clients", "throttled", "doubted"),
+    [
+        (["loud"], {"loud"}, False),  # one client's trouble is its own, even when nobody else is about
+        (["loud", "loud", "loud", "c"], {"loud"}, False),
+        (["a", "b", "c", "d"], {"a", "b"}, False),
+        (["a", "b", "c", "d"], {"a", "b", "c"}, True),
+    ],
+)
+async def test_the_store_is_in_doubt_once_most_of_a_commit_over_several_clients_failed(
+    writer, ledger, clients, throttled, doubted
+):
+    ledger.throttled = throttled
+    creations = [writer.create(fresh(n, client=client)) for n, client in enumerate(clients)]
+    await asyncio.gather(*creations, return_exceptions=True)
+    assert (writer.failed_at > 0) is doubted
+
+
+async def test_a_commit_that_failed_as_a_whole_puts_the_store_in_doubt(writer, ledger):
+    ledger.fail = True
+    with pytest.raises(StorageError):
+        await writer.create(fresh())
+    assert writer.failed_at > 0
 
 
 async def test_a_duplicate_verdict_waits_for_the_commit_of_the_first_invariant_8(writer, ledger):

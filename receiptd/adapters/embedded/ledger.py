@@ -16,7 +16,7 @@ from typing import Final
 
 from receiptd.adapters.embedded.database import Database, Row
 from receiptd.adapters.embedded.queue import EmbeddedQueue, put_messages
-from receiptd.adapters.embedded.recent import RecentReceipts
+from receiptd.adapters.recent import RecentReceipts
 from receiptd.adapters.records import Progress, Record, RecordCodec, day_stamp, progress_of
 from receiptd.domain.errors import ConfigurationError
 from receiptd.domain.lifecycle import RECOVERY_QUEUE
@@ -106,20 +106,29 @@ class EmbeddedLedger:
                 after = max(after, last)
         return {state: totals[state.value] for state in ReceiptState}
 
-    async def expire(self, before_day: date) -> int:
-        """Delete settled receipts accepted before ``before_day`` (UTC), oldest first, in small transactions.
+    async def expire(self, before_day: date | None, by_type: Mapping[str, date | None]) -> int:
+        """Delete settled receipts accepted before a day (UTC), oldest first, in small transactions.
 
-        Returns how many were deleted. Raises StorageError.
+        Args:
+            before_day: the day for every type that ``by_type`` does not name; None: they are kept.
+            by_type: the days of types that have their own, by type id; None: they are kept.
+
+        Returns:
+            How many were deleted.
+
+        Raises:
+            StorageError: the store could not be read or written; what was deleted so far is gone.
         """
-        after = deleted = 0
-        while True:
-            rows = await self._database.scan(partial(_oldest, after, f"{before_day:%Y%m%d}"))
-            if not rows:
-                return deleted
-            after = rows[-1][0]
-            deleted += await self._database.write(partial(_delete, [number for number, _ in rows]))
-            for _, receipt_id in rows:
-                self._recent.drop(receipt_id)
+        cutoffs = _Cutoffs(_stamp(before_day), {type_id: _stamp(day) for type_id, day in by_type.items()})
+        after: int | None = 0
+        deleted = 0
+        while after is not None:
+            after, expired = await self._database.scan(partial(_next_expired, after, cutoffs))
+            if expired:
+                deleted += await self._database.write(partial(_delete, [number for number, _ in expired]))
+                for _, receipt_id in expired:
+                    self._recent.drop(receipt_id)
+        return deleted
 
     def _apply(
         self, changes: Sequence[Change], stored: Sequence[Record | Progress], cursor: sqlite3.Cursor
@@ -187,27 +196,44 @@ def _page_statement(query: PageQuery) -> tuple[str, list[object]]:
     return f"{_SELECT} WHERE {' AND '.join(conditions)} ORDER BY receipt_id LIMIT ?", parameters
 
 
-def _oldest(after: int, before_day: str, connection: sqlite3.Connection) -> list[Row]:
-    """Return the next receipts to expire, as (row id, receipt id).
+class _Cutoffs:
+    """The days before which receipts expire, as their ids begin with them; an empty text is before every id."""
 
-    Rows are in order of commit, which is that of days but for the moments around midnight: a batch without an old row
-    ends the walk. Reading all of each receipt here, in a thread, spares the event loop from waiting for the disk when
-    it deletes them.
+    def __init__(self, others: str, by_type: Mapping[str, str]) -> None:
+        self._others = others
+        self._by_type = by_type
+        self.newest = max((others, *by_type.values()))
+
+    def expired(self, type_id: str, receipt_id: str) -> bool:
+        """Say whether a receipt is old enough to go."""
+        return receipt_id < self._by_type.get(type_id, self._others)
+
+
+def _stamp(day: date | None) -> str:
+    return "" if day is None else f"{day:%Y%m%d}"
+
+
+def _next_expired(
+    after: int, cutoffs: _Cutoffs, connection: sqlite3.Connection
+) -> tuple[int | None, list[tuple[int, str]]]:
+    """Return where to go on, and which of the next receipts expire, as (row id, receipt id).
+
+    Rows are in order of commit, which is that of days but for the moments around midnight: a batch in which no row is
+    old for any type ends the walk. Reading all of each receipt here, in a thread, spares the event loop from waiting
+    for the disk when it deletes them.
     """
-    while True:
-        rows = connection.execute(
-            "SELECT id, client_id, receipt_id, settled FROM receipts WHERE id > ? ORDER BY id LIMIT ?",
-            (after, _EXPIRE_BATCH),
-        ).fetchall()
-        old = [row for row in rows if row[2] < before_day]
-        if not old:
-            return []
-        after = rows[-1][0]
-        expired = [(number, receipt_id) for number, _, receipt_id, settled in old if settled]
-        if expired:
-            for _, client_id, receipt_id, _ in old:
-                connection.execute(_ONE, (client_id, receipt_id)).fetchall()
-            return expired
+    rows = connection.execute(
+        "SELECT id, client_id, receipt_id, type_id, settled FROM receipts WHERE id > ? ORDER BY id LIMIT ?",
+        (after, _EXPIRE_BATCH),
+    ).fetchall()
+    if not any(receipt_id < cutoffs.newest for _, _, receipt_id, _, _ in rows):
+        return None, []
+    expired = []
+    for number, client_id, receipt_id, type_id, settled in rows:
+        if settled and cutoffs.expired(type_id, receipt_id):
+            connection.execute(_ONE, (client_id, receipt_id)).fetchall()
+            expired.append((number, receipt_id))
+    return rows[-1][0], expired
 
 
 def _delete(numbers: Sequence[int], cursor: sqlite3.Cursor) -> int:

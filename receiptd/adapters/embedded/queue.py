@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from typing import Final
 
@@ -21,7 +21,7 @@ from receiptd.ports import Clock, Message, QueueDepth, Received
 
 _POLL_S: Final = 1.0
 """How long a redrive by another process may go unnoticed."""
-_REDRIVE_BATCH: Final = 500
+_DEAD_BATCH: Final = 500
 
 _PUT = """
     INSERT INTO messages (queue, key, visible_at, dead, leased, receives, sequence, body)
@@ -42,6 +42,7 @@ _REVIVE = """
     UPDATE messages SET dead = 0, leased = 0, receives = 0, visible_at = ?, sequence = random()
     WHERE queue = ? AND key = ? AND dead = 1
 """
+_DROP = "DELETE FROM messages WHERE queue = ? AND key = ? AND dead = 1"
 
 
 class EmbeddedQueue:
@@ -134,20 +135,38 @@ class EmbeddedQueue:
         return [Message(queue, key, body, visible_at, dead=True) for key, body, visible_at in rows]
 
     async def redrive(self, queue: str, keys: Sequence[str] | None) -> int:
-        """Make dead letters live again (all, or those of ``keys``); return how many."""
+        """Make dead letters live again (all, or those of ``keys``); return how many. Raises StorageError."""
+
+        def revive(keys: Sequence[str], cursor: sqlite3.Cursor) -> int:
+            now = self._clock.now()
+            return cursor.executemany(_REVIVE, [(now, queue, key) for key in keys]).rowcount
+
+        return await self._of_the_dead(queue, keys, revive, lambda _: self._wake(queue, 0.0))
+
+    async def drop(self, queue: str, keys: Sequence[str] | None) -> int:
+        """Remove dead letters for good (all, or those of ``keys``); return how many. Raises StorageError."""
+
+        def remove(keys: Sequence[str], cursor: sqlite3.Cursor) -> int:
+            return cursor.executemany(_DROP, [(queue, key) for key in keys]).rowcount
+
+        return await self._of_the_dead(queue, keys, remove, None)
+
+    async def _of_the_dead(
+        self,
+        queue: str,
+        keys: Sequence[str] | None,
+        operate: Callable[[Sequence[str], sqlite3.Cursor], int],
+        committed: Callable[[int], None] | None,
+    ) -> int:
+        """Do ``operate`` to dead letters by their keys (None: all of them), in small transactions; return how many."""
         if keys is None:
             select = "SELECT key FROM messages WHERE queue = ? AND dead = 1"
             rows = await self._database.scan(lambda connection: connection.execute(select, (queue,)).fetchall())
             keys = [key for (key,) in rows]
-        revived = 0
-        for start in range(0, len(keys), _REDRIVE_BATCH):
-            revive = partial(self._revive, queue, keys[start : start + _REDRIVE_BATCH])
-            revived += await self._database.write(revive, lambda _: self._wake(queue, 0.0))
-        return revived
-
-    def _revive(self, queue: str, keys: Sequence[str], cursor: sqlite3.Cursor) -> int:
-        now = self._clock.now()
-        return cursor.executemany(_REVIVE, [(now, queue, key) for key in keys]).rowcount
+        done = 0
+        for start in range(0, len(keys), _DEAD_BATCH):
+            done += await self._database.write(partial(operate, keys[start : start + _DEAD_BATCH]), committed)
+        return done
 
     async def _claim(self, queue: str, limit: int) -> Sequence[Received]:
         def operate(cursor: sqlite3.Cursor) -> list[Received]:

@@ -1,14 +1,20 @@
-"""The embedded store as one thing to open and close: ledger, queues, contracts and issuer on one database file."""
+"""The embedded store as one thing to open and close: ledger, queues, contracts and issuer on one database file.
+
+Exports are files beside it.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
-from typing import Final, Self
+from typing import Any, Final, Self
 
+from receiptd.adapters.embedded.clients import EmbeddedClients
 from receiptd.adapters.embedded.contracts import EmbeddedContracts
 from receiptd.adapters.embedded.database import Database
+from receiptd.adapters.embedded.exports import EmbeddedExports
 from receiptd.adapters.embedded.issuer import EmbeddedIssuer
 from receiptd.adapters.embedded.ledger import EmbeddedLedger
 from receiptd.adapters.embedded.queue import EmbeddedQueue
@@ -20,13 +26,23 @@ FILE_NAME: Final = "receiptd.db"
 
 @dataclass(frozen=True, slots=True)
 class EmbeddedStore:
-    """The four adapters of an open store."""
+    """The adapters of an open store."""
 
     database: Database
     ledger: EmbeddedLedger
     queue: EmbeddedQueue
     contracts: EmbeddedContracts
     issuer: EmbeddedIssuer
+    exports: EmbeddedExports
+    token_url: str = ""
+    """Tokens are the issuer's."""
+    usage: None = None
+    """Nothing is paid for."""
+
+    @property
+    def reader(self) -> EmbeddedLedger:
+        """The ledger: a read is cheap."""
+        return self.ledger
 
     @classmethod
     async def open(
@@ -65,11 +81,29 @@ class EmbeddedStore:
         except BaseException:
             await database.close()
             raise
-        return cls(database, EmbeddedLedger(database, queue, daemon=daemon), queue, contracts, issuer)
+        ledger = EmbeddedLedger(database, queue, daemon=daemon)
+        return cls(database, ledger, queue, contracts, issuer, EmbeddedExports(directory / "exports"))
 
-    async def expire(self, before_day: date) -> int:
-        """Delete settled receipts accepted before ``before_day`` (UTC); return how many. Raises StorageError."""
-        return await self.ledger.expire(before_day)
+    @property
+    def identity(self) -> EmbeddedIssuer:
+        """The issuer: it verifies what it gave."""
+        return self.issuer
+
+    async def clients(self) -> EmbeddedClients:
+        """Return the issuer's clients."""
+        return EmbeddedClients(self.issuer)
+
+    async def expire(self, before_day: date | None, by_type: Mapping[str, date | None] | None = None) -> int:
+        """Delete settled receipts accepted before ``before_day``; see ``EmbeddedLedger.expire``."""
+        return await self.ledger.expire(before_day, by_type or {})
+
+    def tasks(self) -> Mapping[str, Callable[[], Coroutine[Any, Any, None]]]:
+        """Return what must run while a daemon does: nothing."""
+        return {}
+
+    def checks(self) -> Mapping[str, str]:
+        """Return how its parts are: who writes to it notices."""
+        return {}
 
     async def close(self) -> None:
         """Finish the writes that were asked for, and let go of the file."""

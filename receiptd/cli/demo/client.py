@@ -16,8 +16,9 @@ _TIMEOUT_S = 60.0
 class Client:
     """Speaks for one contract. Use it as an asynchronous context manager."""
 
-    def __init__(self, url: str, client_id: str, client_secret: str) -> None:
+    def __init__(self, url: str, client_id: str, client_secret: str, token_url: str = "") -> None:
         self.url = url
+        self.token_url = token_url or f"{url}/oauth2/token"
         self.client_id = client_id
         self.token = ""
         self._client_secret = client_secret
@@ -44,7 +45,7 @@ class Client:
         """Get a token by the client credentials grant (RFC 6749, section 4.4). Raises ReceiptdError."""
         form = {"grant_type": "client_credentials", **({"scope": scope} if scope else {})}
         basic = {"Authorization": aiohttp.encode_basic_auth(self.client_id, self._client_secret)}
-        async with self._session.post("/oauth2/token", data=form, headers=basic) as answer:
+        async with self._session.post(self.token_url, data=form, headers=basic) as answer:
             content = await answer.json(content_type=None)
             if answer.status != 200:  # noqa: PLR2004 - OK
                 raise ReceiptdError(f"no token: {answer.status} {content}")

@@ -9,8 +9,8 @@ from datetime import UTC, datetime
 import pytest
 from contract_makers import DAY_S, NOON, completed, create, message, new_receipt, next_version, update
 
-from receiptd.adapters.embedded.recent import RecentReceipts
 from receiptd.adapters.embedded.store import EmbeddedStore
+from receiptd.adapters.recent import RecentReceipts
 from receiptd.domain.errors import ConfigurationError, StorageError
 from receiptd.domain.receipt import Delivery
 from receiptd.ports import PageQuery

@@ -360,8 +360,8 @@ def test_samples_that_do_not(tmp_path):
     assert "c.json: missing schema" in told
 
 
-@pytest.mark.parametrize("expectation", [None, "code: schema", "- schema", "- ["])
+@pytest.mark.parametrize("expectation", ["code: schema", "- schema", "- ["])
 def test_samples_without_a_usable_expectation(tmp_path, expectation):
-    files = {"invalid__b__json": BODY} | ({"invalid__b__findings__yaml": expectation} if expectation else {})
+    files = {"invalid__b__json": BODY, "invalid__b__findings__yaml": expectation}
     with pytest.raises(ConfigurationError, match=r"b\.findings\.yaml"):
         run_samples(samples_of(tmp_path, **files))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 import tracemalloc
+from pathlib import Path
 
 import pytest
 from documents_kit import JSON_TYPE, XML_TYPE, write_type
@@ -55,16 +56,51 @@ HOSTILE = {
     "json fraction of a million digits": (b'{"kind":"slip","total":0.' + b"9" * 1_000_000 + b"}", "json-number"),
     "json exponent": (b'{"kind":"slip","total":1e-99999999999}', "json-number"),
     "json NaN": (b'{"kind":"slip","total":NaN}', "json-malformed"),
+    "json Infinity": (b'{"kind":"slip","total":-Infinity}', "json-malformed"),
+    "json number past all floats": (b'{"kind":"slip","total":1e999999}', "json-malformed"),
+    "json -0": (b'{"kind":"slip","total":-0}', ""),
     "json lone surrogate": (b'{"kind":"slip","no":"\\udfff"}', "json-malformed"),
+    "json surrogates in the wrong order": (b'{"kind":"slip","no":"\\ude00\\ud83d"}', "json-malformed"),
+    "json surrogate as bytes": (b'{"kind":"slip","no":"\xed\xa0\x80"}', "json-malformed"),
+    "json overlong UTF-8": (b'{"kind":"slip","no":"\xc0\xaf"}', "json-malformed"),
     "json NUL": (b'{"kind":"slip","no":"\x00"}', "json-malformed"),
     "json truncated": (b'{"kind":"slip","no":"7"', "json-malformed"),
     "json in UTF-16": ('{"kind":"slip"}'.encode("utf-16"), "encoding-unsupported"),
+    "json in UTF-16 without a mark": ('{"kind":"slip"}'.encode("utf-16-le"), "encoding-unsupported"),
+    "json in UTF-32": ('{"kind":"slip"}'.encode("utf-32"), "encoding-unsupported"),
+    "json in UTF-32 without a mark": ('{"kind":"slip"}'.encode("utf-32-be"), "encoding-unsupported"),
+    "json in Latin-1": ('{"kind":"slip","no":"é"}'.encode("latin-1"), "json-malformed"),
+    "json in two encodings": ('{"kind":"slip","no":"é'.encode() + 'é"}'.encode("latin-1"), "json-malformed"),
+    "json of two documents": (b'{"kind":"slip"}{"kind":"slip"}', "json-malformed"),
+    "json of a million documents": (b"1 " * 500_000, "json-malformed"),
+    "json and then NUL": (b'{"kind":"slip"}\x00', "json-malformed"),
+    "json with two marks": (b"\xef\xbb\xbf" * 2 + b'{"kind":"slip"}', "json-malformed"),
+    "json of nothing": (b"", "document-empty"),
+    "json of a mark alone": (b"\xef\xbb\xbf", "document-empty"),
     "json in half UTF-8": (b'{"kind":"slip","no":"\xd0"}', "json-malformed"),
     "json of empty objects": (filled(SLIP_START + b'"lines":[', b"{}", b"]}", b","), "document-too-complex"),
     "json of 19,000 faulty lines": (SLIP_START + b'"lines":[' + b"{}," * 19_000 + b"{}]}", ""),
-    "json of numbers": (filled(SLIP_START + b'"lines":[', b"1", b"]}", b","), ""),
+    "json of 500,000 numbers": (filled(SLIP_START + b'"lines":[', b"1", b"]}", b","), "document-too-complex"),
+    "json of 90,000 numbers": (SLIP_START + b'"lines":[' + b"1," * 90_000 + b"1]}", ""),
+    "json of 90,000 floats, one long": (
+        SLIP_START + b'"lines":[' + b"1.5e1," * 90_000 + b"0.12345678901234567]}",
+        "",
+    ),
+    "json of 60,000 numbers that need their digits counted": (
+        SLIP_START + b'"no":"\\u0022","lines":[' + b"1.2345678901e+10," * 60_000 + b"1]}",
+        "",
+    ),
+    "json of numbers near zero": (SLIP_START + b'"lines":[' + b"1.00e-310," * 90_000 + b"1]}", "document-too-complex"),
+    "json of strings, some to be looked at": (SLIP_START + b'"no":"\\u0022","lines":[' + b'"",' * 90_000 + b'""]}', ""),
     "json of 1,900 faulty lines": (SLIP_START + b'"lines":[' + b"5," * 1_900 + b"5]}", ""),
     "json of keys": (numbered(SLIP_START, b'"k%d":1', b"}", b","), ""),
+    "json of one key, again and again": (filled(SLIP_START, b'"k":1', b"}", b","), "document-too-complex"),
+    "json of keys, one twice and escaped": (
+        numbered(SLIP_START, b'"k%d":1', b',"\\u006b7":1}', b",", 90_000),
+        "json-duplicate-key",
+    ),
+    "json key twice, 60 levels down": (b'{"a":' * 60 + b'{"b":1,"\\u0062":2}' + b"}" * 60, "json-duplicate-key"),
+    "json key twice, its quote escaped": (b'{"kind":"slip","\\"":1,"\\u0022":2}', "json-duplicate-key"),
     "json of keys, one twice": (numbered(SLIP_START, b'"k%d":1', b',"k7":1}', b","), "json-duplicate-key"),
     "json of long numbers": (
         filled(SLIP_START + b'"lines":[', b"0.12345678901234567", b"]}", b","),
@@ -97,6 +133,8 @@ HOSTILE = {
     "xml NUL": (b"<Bon>\x00</Bon>", "xml-malformed"),
     "xml of mixed encodings": ('<Bon no="Ж">'.encode() + "Ж</Bon>".encode("cp1251"), "xml-malformed"),
     "xml of spaces": (b" " * MIB, "document-empty"),
+    "larger than any type takes, by far": (b"[" * (50 * MIB), "document-too-large"),
+    "xml larger than any type takes, by far": (b"<a>" * (17 * MIB), "document-too-large"),
     "larger than any type takes": (b"<" * (MIB + 1), "document-too-large"),
 }
 
@@ -140,3 +178,23 @@ def test_hostile_documents_leave_no_memory_behind(types):
     finally:
         tracemalloc.stop()
     assert left < 2 * MIB
+
+
+def test_memory_stays_flat_over_hundreds_of_them(types):
+    """Invariant 13; what C libraries hold counts too."""
+    cheap = {name: body for name, (body, _) in HOSTILE.items() if len(body) < 300_000}
+
+    def judge_cheap(times: int) -> None:
+        for name, body in cheap.items():
+            for _ in range(times):
+                judge(types, name, body)
+
+    judge_cheap(2)
+    before_kb = rss_kb()
+    judge_cheap(10)
+    assert len(cheap) * 10 > 300
+    assert rss_kb() - before_kb < 8 * 1024
+
+
+def rss_kb() -> int:
+    return int(Path("/proc/self/status").read_text().split("VmRSS:")[1].split()[0])

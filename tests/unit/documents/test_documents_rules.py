@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+import time
+
 import pytest
 
 from receiptd.documents.rules import Rules
@@ -47,6 +51,25 @@ def outcome(that: str, **changes: object) -> str:
         "'receipt.lines.map(l, l.amount)' != \"receipt.nothing\"",
         "receipt.number.startsWith('N')",
         "sum([]) == 0",
+        "sum(receipt.lines.map(l, l.category == 'drinks', l.amount)) == 700",
+        "sum(receipt.lines.filter(l, l.category != 'drinks').map(m, m.amount + receipt.total)) == 1760",
+        "receipt.lines.map(l, l.sku + '/' + l.unit).exists(s, s == '1/cup')",
+        "receipt.lines.map(l, l)[0].description == 'Tea' && receipt.lines.filter(l, l.amount > 600)[0].sku == '1'",
+        "receipt.lines.filter(l, l.amount > 600).size() == 1 && size(receipt.taxes) == 1 && receipt.lines != []",
+        "receipt.lines.filter(l, l.amount > 9000) == [] && !(receipt.taxes == [])",
+        "receipt.lines.exists(l, l.amount / (l.amount - 700) >= 0 || true)",
+        "receipt.lines.exists_one(l, l.category == 'bakery') && !receipt.lines.exists_one(l, l.amount > 0)",
+        "!receipt.lines.all(l, l.amount > 600)",
+        "receipt.lines.all(a, receipt.lines.exists_one(b, b.sku == a.sku))",
+        "receipt.lines.all(l, receipt.taxes.exists(t, t.code == 'A' && t.amount < l.amount))",
+        "receipt.lines.all(l, l.sku in receipt.lines.map(l, l.sku))",
+        "receipt.lines.all(l, receipt.taxes.all(l, l.code == 'A'))",
+        "receipt.lines.all(l, has(l.unit) && size(l.sku) == 1) && has(receipt.total)",
+        "receipt.lines.map(l, receipt.taxes.filter(t, t.amount < l.amount).size()) == [1, 1]",
+        "receipt.total > 5 // whatever && is || said",
+        "[1, 2].map(x, x + 1) == [2, 3] && [receipt.total].all(receipt, receipt == 1230)",
+        "receipt.lines.map(l, money(l.amount)) == ['7.00', '5.30'] && money(receipt.total) == '12.30'",
+        "receipt.lines.size() == 2 ? receipt.number == r'N-1' : false",
         "receipt.total - 9223372036854775807 < 0",
     ],
 )
@@ -65,7 +88,11 @@ def test_what_is_broken():
         "receipt.total",
         "unknown == 1",
         "receipt.lines[7].amount == 1",
-        "receipt.lines.all(l, l.nothing == 1)",
+        "receipt.lines.all(l, l.amount)",
+        "receipt.lines.exists(l, l.sku > 1)",
+        "receipt.lines.exists_one(l, l.amount / (l.amount - 700) == 0)",
+        "receipt.lines.filter(l, l.amount) == []",
+        "receipt.lines.all(a, receipt.taxes.all(b, b.nothing == a.sku))",
         "receipt.total / 0 == 1",
         "receipt.total + 9223372036854775807 > 0",
         "receipt.total == 1 || receipt.number",
@@ -132,6 +159,17 @@ def test_each_rule_speaks():
         ("receipt['total'] == 1", "receipt.FIELD"),
         ("receipt.lines.map(l, l.prise) == []", "have no field 'prise'"),
         ("receipt.number == 'a\\n'", "backslashes"),
+        ("receipt.lines.all(l, l.nothing == 1)", "have no field 'nothing'"),
+        ("receipt.lines.all(l, has(l.nothing))", "have no field 'nothing'"),
+        ("receipt.lines.all(l)", "all takes a name"),
+        ("receipt.lines.map(1, 2, 3)", "map takes a name"),
+        ("receipt.lines.map(l, l.amount", "brackets"),
+        ("receipt.lines.all(l, l.amount > 0))", "no CEL expression"),
+        ("receipt.lines.map(l, [1)", "brackets"),
+        ("receipt.lines.all(a, receipt.lines.all(b, receipt.lines.all(c, a.sku + b.sku == c.sku)))", "deeper than 2"),
+        ("[1].all(a, [1].all(b, [1].all(c, true)))", "deeper than 2"),
+        ("[receipt.number]" + ".map(x, x + x)" * 7 + " == []", "128 times as large"),
+        ("receipt.lines" + ".map(x, [x, x])" * 7 + " == []", "128 times as large"),
     ],
 )
 def test_a_broken_rule_is_refused_with_its_id(that, reason):
@@ -142,3 +180,55 @@ def test_a_broken_rule_is_refused_with_its_id(that, reason):
 def test_a_broken_placeholder_is_refused():
     with pytest.raises(ValueError, match="rule r: "):
         Rules([{"id": "r", "that": "true", "message": "{receipt.}"}])
+
+
+LINE = RECEIPT["lines"][0]
+
+
+@pytest.mark.parametrize(
+    "that",
+    [
+        "receipt.lines.all(l, l.amount > 0 && double(l.quantity) > 0.0)",
+        "sum(receipt.lines.filter(l, l.category == 'drinks').map(l, l.amount)) == 700000",
+        "receipt.lines.map(l, l.sku + l.unit).size() == 1000",
+        "receipt.lines.map(l, l).filter(l, l.sku == '1').size() == 1000",
+        "receipt.lines.all(l, receipt.taxes.exists(t, t.amount < l.amount))",
+    ],
+)
+def test_a_thousand_lines_are_a_matter_of_milliseconds(that):
+    rules = Rules([{"id": "r", "that": that, "message": "m"}])
+    started = time.process_time()
+    assert rules.findings(RECEIPT | {"lines": [LINE] * 1000}) == []
+    assert time.process_time() - started < 0.1
+
+
+@pytest.mark.parametrize(
+    "that",
+    [
+        "receipt.lines.all(a, receipt.lines.exists(b, b.sku == a.sku))",
+        "receipt.lines.map(a, receipt.lines.map(b, b.sku + a.sku)) != []",
+        "receipt.lines.map(a, receipt.lines.filter(b, b.sku == a.sku).map(c, receipt.lines)) != []",
+        "(receipt.lines + receipt.lines).map(a, a.sku) != []",
+        "[receipt.lines].map(a, a.map(b, receipt.lines)) != []",
+    ],
+)
+def test_loops_that_would_take_too_long_are_not_begun(that):
+    specs = [{"id": "r", "that": that, "message": "m"}, {"id": "s", "that": "receipt.total == 1", "message": "m"}]
+    rules = Rules(specs)
+    assert [finding.code for finding in rules.findings(RECEIPT)] == ["rule:s"]
+    started = time.process_time()
+    found = rules.findings(RECEIPT | {"lines": [LINE] * 1000})
+    assert time.process_time() - started < 0.1
+    assert [finding.code for finding in found] == ["rule:r", "rule:s"]
+    assert "too long" in found[0].message
+    assert found[0].severity is Severity.ERROR
+
+
+def test_the_library_comes_without_its_command_line():
+    code = (
+        "import sys; from receiptd.documents.rules import Rules;"
+        "Rules([{'id': 'r', 'that': 'true', 'message': 'm'}]);"
+        "came = {'typer', 'rich', 'prompt_toolkit', 'cel.cli'} & sys.modules.keys();"
+        "import cel; sys.exit(bool(came) or not cel.evaluate('1 == 1'))"
+    )
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

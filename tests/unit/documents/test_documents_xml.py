@@ -39,26 +39,74 @@ def declared(encoding: str, text: str = "Ґедзь") -> str:
         (b"\xfe\xff" + declared("UTF-16").encode("utf-16-be"), "utf-8"),
         ("<a>Ґедзь</a>".encode("utf-16-be"), "utf-16"),
         ("<a>Ґедзь</a>".encode("utf-16-le"), "utf-16le"),
-        (declared("UTF-16").encode(), ""),
+        (declared("UTF-16").encode(), "utf-8"),
+        (declared("UTF-8").encode("utf-16"), ""),
+        (declared("UTF-8").encode("utf-16"), "windows-1251"),
+        (declared("UTF-8").encode("utf-16-le"), "utf-16"),
+        ("\ufeff<a>Ґедзь</a>".encode(), "iso-8859-5"),
+        (b"\n" + "<a>Ґедзь</a>".encode(), ""),
+        (f'<?xml version="1.0"{" " * 300}encoding="cp1251"?><a>Ґедзь</a>'.encode("cp1251"), ""),
+        ("<?xml version='1.0' encoding = 'windows-1251' standalone='yes' ?><a>Ґедзь</a>".encode("cp1251"), ""),
     ],
 )
 def test_encodings_by_mark_then_charset_then_declaration(body, charset):
     assert decode_xml(body, charset).text == "Ґедзь"
 
 
-def test_every_encoding_of_the_list_is_known_to_the_parser():
-    for name in module._ENCODINGS:
-        assert decode_xml("<a>x</a>".encode(name), name).text == "x"
+@pytest.mark.parametrize("name", module._ENCODINGS)
+def test_every_character_of_every_encoding_of_the_list_arrives(name):
+    codes = range(0xA0, 0x100) if "iso" in name or "latin" in name else range(0x80, 0x100)
+    text = "Ґ€" if name.startswith("utf") else "".join(bytes([code]).decode(name, "ignore") for code in codes)
+    assert decode_xml(f"<a>{text}</a>".encode(name), name).text == (text or None)
+    assert decode_xml(declared(name, text).encode(name)).text == (text or None)
 
 
 @pytest.mark.parametrize(
-    ("encoding", "text"), [("windows-1252", "Größe €"), ("iso-8859-15", "Größe €"), ("iso-8859-5", "Жук")]
+    ("body", "charset", "where"),
+    [
+        (b"<a>\n\xff</a>", "", "line 2, byte 4"),
+        (b"<a>\xd0</a>", "", "line 1, byte 3"),
+        (b"<a>\xed\xa0\x80</a>", "", "line 1, byte 3"),
+        (b"<a>\xc0\x80</a>", "", "line 1, byte 3"),
+        (b"\xef\xbb\xbf<a>\xe4</a>", "iso-8859-1", "line 1, byte 6"),
+        (declared("UTF-8", "ж").encode("cp1251"), "", "line 1, byte 41"),
+        (declared("windows-1251", "ж").encode("cp1251"), "utf-8", "line 1, byte 48"),
+        (declared("windows-1251", "И").encode(), "", "line 1, byte 49"),
+        (b"<a>\n\n12 \x81</a>", "windows-1252", "line 3, byte 8"),
+        (b"<a>\x98</a>", "windows-1251", "line 1, byte 3"),
+        (b"<a>\xa5</a>", "iso-8859-3", "line 1, byte 3"),
+        ("<a>ä</a>".encode(), "us-ascii", "line 1, byte 3"),
+        ("<a>ä</a>".encode("utf-16")[:-1], "", "line 1, byte 16"),
+        ("<a>\n".encode("utf-16-le") + b"\x00\xd8" + "</a>".encode("utf-16-le"), "", "line 2, byte 8"),
+    ],
 )
-def test_western_and_iso_encodings(encoding, text):
-    assert decode_xml(declared(encoding, text).encode(encoding)).text == text
+def test_bytes_that_the_encoding_does_not_know_are_named(body, charset, where):
+    error = refusal(body, charset)
+    assert (error.status, error.code, error.where) == (400, "xml-malformed", where)
+    assert "name the encoding that the document is in" in error.detail
 
 
-@pytest.mark.parametrize("name", ["utf-7", "cp037", "x-unknown", "shift_jis", "utf-32", "../../etc/passwd"])
+def test_windows_text_under_the_name_of_an_iso_encoding_is_no_control_character():
+    error = refusal("<a>\n„Tee“ – 3 €</a>".encode("cp1252"), "iso-8859-1")
+    assert (error.code, error.where) == ("xml-malformed", "line 2")
+    assert "U+0084 is a control character of ISO-8859-1; if the document is in windows-125x" in error.detail
+    assert decode_xml(b"<a>\x85</a>", "iso-8859-1").text == "\x85"  # a line end, on mainframes
+
+
+def test_xml_1_1_is_read_as_far_as_it_is_xml_1_0():
+    assert decode_xml(b'<?xml version="1.1"?><a>&#x80;</a>').text == "\x80"
+    for character in ("\x7f", "\x80", "\x9f"):
+        assert "XML 1.1" in refusal(f"<?xml version='1.1'?><a>{character}</a>".encode()).detail
+    assert decode_xml("<a>1.1 \x80</a>".encode()).text == "1.1 \x80"
+
+
+def test_a_declaration_of_utf_16_in_other_bytes_is_a_contradiction():
+    assert "let it say UTF-8" in refusal(declared("UTF-16").encode()).detail
+
+
+@pytest.mark.parametrize(
+    "name", ["utf-7", "cp037", "x-unknown", "shift_jis", "utf-32", "zlib", "idna", "../../etc/passwd"]
+)
 def test_other_encodings_are_refused(name):
     assert refusal(b"<a/>", name).code == "encoding-unsupported"
 

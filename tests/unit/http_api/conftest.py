@@ -80,10 +80,10 @@ class MemoryLedger:
         return Page(tuple(found), found[-1].receipt_id if more else "")
 
 
-class Types:
+class Checking:
     """Takes JSON objects; ``{"bad": true}`` is invalid; the hint, or "till", is the type."""
 
-    def check(self, body, content_type, hint):
+    async def check(self, body, content_type, hint):
         try:
             document = orjson.loads(body)
         except orjson.JSONDecodeError as error:
@@ -162,7 +162,7 @@ class Face:
         self.writer = Writer(self.ledger, clock, writer_settings, RecoverySettings())
         self.watch = Watch(self.ledger, self.settings.waiters_max)
         self.writer.listen(self.watch.committed)
-        self.intake = Intake(Types(), self.writer, clock, self.settings.in_flight_max)
+        self.intake = Intake(Checking(), self.writer, clock, self.settings.in_flight_max)
         registrar = RegistrarSettings(id="tax", url="http://tax", callback={"secrets": (CALLBACK_SECRET,)})
         self.api = Api(
             intake=self.intake,
