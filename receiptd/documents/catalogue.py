@@ -28,6 +28,7 @@ BUNDLED_ROOT = Path(__file__).parent.parent / "receipt_types"
 _HINT_MAX_CHARS = 80
 _VERSION_MAX_DIGITS = 7
 _KNOWN_MAX = 20
+_SCALARS = frozenset({str, int, bool})
 
 
 class ReceiptTypes:
@@ -196,10 +197,10 @@ class ReceiptTypes:
                 value = get(document)
                 if value is None:
                     continue
-                if type(value) in (str, int, bool):
-                    found = (*found, *values.get(_member(value), ()))
+                if type(value) in _SCALARS and (fits := values.get((type(value), value))):
+                    found = [*found, *fits] if found else fits
                 if present:
-                    found = (*found, *present)
+                    found = [*found, *present]
         return found or self._by_media.get((media.format, media.essence), ())
 
     def _unknown(self, what: str) -> DocumentError:

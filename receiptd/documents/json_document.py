@@ -90,9 +90,9 @@ def _may_lack_strings(body: bytes, shape: bytes, written: bytes) -> bool:
     r"""Whether strings got lost between ``body`` and ``written``: a dropped key takes its two quotes with it.
 
     Written out again, each string has its two quotes and each escaped quote its one, as before; only ``\u0022`` comes
-    back in another form, so a document that has one is suspect too.
+    back in another form (behind a backslash), so a document that has one is suspect too.
     """
-    return shape.count(b'"') != written.count(b'"') or (b"\\" in shape and b"\\u0022" in body)
+    return shape.count(b'"') != written.count(b'"') or (b"\\" in written and b"\\u0022" in body)
 
 
 def _long_numbers(shape: bytes) -> int:

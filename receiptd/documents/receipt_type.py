@@ -21,12 +21,12 @@ from receiptd.domain.receipt import Finding, Severity
 from receiptd.domain.values import value
 
 if TYPE_CHECKING:  # each brings libraries with it that a type may not need
-    from receiptd.documents.json_schema import JsonSchema
     from receiptd.documents.mapping import DocumentMapping
     from receiptd.documents.rules import Rules
+    from receiptd.documents.schemas.json_schema import JsonSchema
+    from receiptd.documents.schemas.xml_schema import XmlSchema
     from receiptd.documents.schematron import Schematron
     from receiptd.documents.templates import Template
-    from receiptd.documents.xml_schema import XmlSchema
 
 BODY_MAX_BYTES = 1_048_576
 """The largest document of a type that does not say."""
@@ -242,10 +242,10 @@ class ReceiptType:
             return None
         path = self.folder / spec["schema"]
         if self.format is Format.XML:
-            from receiptd.documents.xml_schema import XmlSchema  # noqa: PLC0415 - see above
+            from receiptd.documents.schemas.xml_schema import XmlSchema  # noqa: PLC0415 - see above
 
             return XmlSchema(path, self.folder)
-        from receiptd.documents.json_schema import JsonSchema  # noqa: PLC0415 - see above
+        from receiptd.documents.schemas.json_schema import JsonSchema  # noqa: PLC0415 - see above
 
         return JsonSchema(path, self.folder, assert_formats=spec.get("formats") == "assert")
 

@@ -15,9 +15,9 @@ from typing import Any
 from lxml import etree
 
 from receiptd.documents.places import Getter, Lister
+from receiptd.documents.schemas.xml_schema import xml_place
 from receiptd.documents.values import exact_sum
 from receiptd.documents.xml_document import Element
-from receiptd.documents.xml_schema import xml_place
 
 _NAME = r"(?:([A-Za-z_][\w.-]*):)?([A-Za-z_][\w.-]*)"
 _SHORT = re.compile(rf"(?:{_NAME})?(?:(?:(?<=[\w.-])/)?@{_NAME})?", re.ASCII)

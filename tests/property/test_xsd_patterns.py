@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from lxml import etree
 
-from receiptd.documents.xsd_patterns import harmless
+from receiptd.documents.schemas.xsd_patterns import harmless
 
 TEXTS = ["".join(characters) for length in range(5) for characters in itertools.product("abc1", repeat=length)]
 CLASSES = st.sampled_from(["a", "b", "c", "[ab]", "[^a]", ".", "[a-c]", "[^bc]", "\\d", "[\\da]", "[b-]", "[^-a]"])

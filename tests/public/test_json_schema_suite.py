@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from receiptd.documents.json_document import decode_json
-from receiptd.documents.json_schema import JsonSchema
+from receiptd.documents.schemas.json_schema import JsonSchema
 
 SUITE = Path(__file__).parents[2] / ".suites" / "json-schema"
 DRAFTS = {

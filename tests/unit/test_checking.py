@@ -39,11 +39,11 @@ BODY = b'{"kind":"slip","no":"7"}'
 XML = b"<Bon no='7'/>"
 
 
-def write(root: Path, spec: dict, schema: object = True) -> Path:
+def write(root: Path, spec: dict, schema: dict | None = None) -> Path:
     folder = root / f"{spec['id']}-{spec['version']}"
     folder.mkdir(exist_ok=True)
     (folder / "type.yaml").write_text(yaml.safe_dump(spec))
-    (folder / "schema.json").write_bytes(orjson.dumps(schema))
+    (folder / "schema.json").write_bytes(orjson.dumps(schema or {}))
     return folder
 
 

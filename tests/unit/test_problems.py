@@ -50,7 +50,7 @@ def test_a_raised_problem_holds_its_answer():
 
 def test_each_refusal_of_a_document_is_in_the_catalogue_with_its_status():
     refusals = {}
-    for path in Path(documents.__file__).parent.glob("*.py"):
+    for path in Path(documents.__file__).parent.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Call) and ast.unparse(node.func).endswith("DocumentError"):
                 status, code = (ast.literal_eval(argument) for argument in node.args[:2])

@@ -5,6 +5,7 @@ The demo speaks to the daemon over HTTP and through the command line only, as an
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -21,14 +22,24 @@ def demo(
     port: Annotated[
         int, typer.Option(help="The daemon's port; a free one where it is taken.", min=0, max=65535)
     ] = 8080,
+    config: Annotated[
+        Path | None,
+        typer.Option(
+            "--config",
+            help="A settings file for another backend than the embedded one, such as config/localstack.toml.",
+            metavar="FILE",
+        ),
+    ] = None,
 ) -> None:
     """Start the daemon and the stand-ins, post receipts of every kind, show how each ended, and go on serving."""
     from receiptd.cli.demo.run import run
 
-    raise typer.Exit(support.run(run(port=port, leave=leave)))
+    raise typer.Exit(support.run(run(port=port, leave=leave, config=config)))
 
 
 def register(root: typer.Typer) -> None:
     """Add the command."""
-    epilog = support.example("receiptd demo", "receiptd demo --exit --port 9000")
+    epilog = support.example(
+        "receiptd demo", "receiptd demo --exit --port 9000", "receiptd demo --config config/localstack.toml"
+    )
     root.command(name="demo", epilog=f"{_STATUS}\n\n{epilog}")(demo)

@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Final
 
 from receiptd.domain.signatures import new_secret
+from receiptd.settings import Settings
 
 _SETTINGS: Final = """\
 # Written by the demo; every command takes it: receiptd receipts list --config {file}
 [http]
 port = {port}
 
-[storage]
-path = "{directory}/data"
+{storage}
 
 [recovery]
 delay_s = 2
@@ -44,17 +44,40 @@ secrets = ["whsec_{secret}"]
 deadline_s = 2
 """
 
+_EMBEDDED: Final = """\
+[storage]
+path = "{directory}/data"
+"""
+
+_AWS: Final = """\
+[storage]
+backend = "aws"
+
+[aws]
+region = "{region}"
+endpoint_url = "{endpoint_url}"
+prefix = "{prefix}"
+"""
+_PREFIX_MAX_CHARS: Final = 24
+
 REGISTRARS: Final = {"tax": "original", "warehouse": "canonical"}
 """What each of the demo's registrars is sent."""
 
 
-def write(directory: Path, *, port: int, simulator_url: str) -> Path:
+def write(directory: Path, *, port: int, simulator_url: str, like: Settings | None = None) -> Path:
     """Write the settings and the registrars' files below ``directory``; return the settings file.
+
+    What ``like`` says of the backend is kept; on AWS the demo's resources have a prefix of their own.
 
     Callback secrets are made anew, but for registrars that have a file there already.
     """
     file = directory / "settings.toml"
-    file.write_text(_SETTINGS.format(file=file, port=port, directory=directory), encoding="utf-8")
+    storage = _EMBEDDED.format(directory=directory)
+    if like is not None and like.storage.backend == "aws":
+        prefix = f"{like.aws.prefix[: _PREFIX_MAX_CHARS - len('-demo')]}-demo"
+        storage = _AWS.format(region=like.aws.region, endpoint_url=like.aws.endpoint_url, prefix=prefix)
+    text = _SETTINGS.format(file=file, port=port, storage=storage.rstrip())
+    file.write_text(text, encoding="utf-8")
     registrars = directory / "registrars"
     registrars.mkdir(exist_ok=True)
     for name, sends in REGISTRARS.items():

@@ -25,6 +25,7 @@ from receiptd.cli.demo.endpoint import Endpoint
 from receiptd.cli.demo.processes import Process, ProcessError, environment
 from receiptd.cli.demo.report import Progress, print_outcomes
 from receiptd.domain.errors import ReceiptdError
+from receiptd.settings import load
 
 T = TypeVar("T")
 
@@ -57,12 +58,15 @@ class Stage:
     client: Client
 
 
-async def run(*, port: int, leave: bool) -> int:
-    """Run the demo; return its exit status. With ``leave`` it ends by itself, else on SIGINT or SIGTERM."""
+async def run(*, port: int, leave: bool, config: Path | None = None) -> int:
+    """Run the demo; return its exit status. With ``leave`` it ends by itself, else on SIGINT or SIGTERM.
+
+    ``config`` names a settings file whose backend is used; None: the embedded one.
+    """
     loop, stopping = asyncio.get_running_loop(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stopping.set)
-    async with _set_stage(port) as stage:
+    async with _set_stage(port, config) as stage:
         totals = await _unless(stopping, _course(stage))
         if totals is not None and not leave:
             await _unless(stopping, _serve_on(stage))
@@ -87,7 +91,7 @@ async def _unless(stopping: asyncio.Event, work: Coroutine[Any, Any, T]) -> T | 
 
 
 @asynccontextmanager
-async def _set_stage(port: int) -> AsyncIterator[Stage]:
+async def _set_stage(port: int, config: Path | None) -> AsyncIterator[Stage]:
     """Start everything; end it again in the reverse order, whatever happens."""
     directory = Path(tempfile.mkdtemp(prefix="receiptd-demo-"))
     async with AsyncExitStack() as stack:
@@ -96,8 +100,12 @@ async def _set_stage(port: int) -> AsyncIterator[Stage]:
             directory,
             port=configuration.free_port(port),
             simulator_url=f"http://127.0.0.1:{simulator_port}",
+            like=load(config).settings if config else None,
         )
         named = ("--config", str(settings))
+        if load(settings).settings.storage.backend == "aws":
+            print("making the tables, queues and user pool of the demo ...", file=sys.stderr, flush=True)
+            await _command("aws", "provision", *named, "--json")
         endpoint = Endpoint()
         hooks_url = await endpoint.start()
         stack.push_async_callback(endpoint.stop)
@@ -111,22 +119,31 @@ async def _set_stage(port: int) -> AsyncIterator[Stage]:
         print(f"webhooks    {hooks_url}  (in this process, which verifies their signatures)")
         contract = await _add_contract(settings, hooks_url)
         endpoint.secrets = (contract["webhook_secret"],)
-        client = await stack.enter_async_context(Client(url, contract["client_id"], contract["client_secret"]))
-        print(f"client      {client.client_id}, with a token from {url}/oauth2/token\n", flush=True)
+        client = await stack.enter_async_context(
+            Client(url, contract["client_id"], contract["client_secret"], contract.get("token_url", ""))
+        )
+        print(f"client      {client.client_id}, with a token from {client.token_url}\n", flush=True)
         yield Stage(directory, settings, daemon, simulator, simulator_url, endpoint, client)
 
 
 async def _add_contract(settings: Path, hooks_url: str) -> dict[str, Any]:
     """Add the demo's contract by the command that an operator uses."""
-    arguments = ["contracts", "add", "Demo shop", "--webhook-url", hooks_url, "--config", str(settings), "--json"]
+    out = await _command(
+        "contracts", "add", "Demo shop", "--webhook-url", hooks_url, "--config", str(settings), "--json"
+    )
+    contract: dict[str, Any] = json.loads(out)
+    return contract
+
+
+async def _command(*arguments: str) -> bytes:
+    """Run a command of receiptd; return what it printed. Raises ProcessError."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "receiptd", *arguments, stdout=subprocess.PIPE, env=environment()
     )
     out, _ = await process.communicate()
     if process.returncode != 0:
-        raise ProcessError(f"receiptd contracts add ended with status {process.returncode}")
-    contract: dict[str, Any] = json.loads(out)
-    return contract
+        raise ProcessError(f"receiptd {' '.join(arguments[:2])} ended with status {process.returncode}")
+    return out
 
 
 async def _course(stage: Stage) -> dict[str, int]:

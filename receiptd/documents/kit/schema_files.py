@@ -71,7 +71,7 @@ def _is_large(folder: Path) -> bool:
 
 
 def _xsd_files(schema: Path, base: Path) -> list[Path]:
-    from receiptd.documents.xsd_catalogue import XsdCatalogue, closure  # noqa: PLC0415 - for XML only
+    from receiptd.documents.schemas.xsd_catalogue import XsdCatalogue, closure  # noqa: PLC0415 - for XML only
 
     paths = {document.path.resolve() for document in closure(XsdCatalogue(base), schema)}
     return sorted(path for path in paths if path.is_relative_to(base))  # the package's own need not be taken along
@@ -80,7 +80,7 @@ def _xsd_files(schema: Path, base: Path) -> list[Path]:
 def _json_files(schema: Path, base: Path) -> list[Path]:
     import jsonschema_rs  # noqa: PLC0415 - for JSON only
 
-    from receiptd.documents.json_catalogue import JsonCatalogue  # noqa: PLC0415 - likewise
+    from receiptd.documents.schemas.json_catalogue import JsonCatalogue  # noqa: PLC0415 - likewise
 
     catalogue = JsonCatalogue(base)
     try:

@@ -155,7 +155,7 @@ class _Writer:
             )
             if self.textual:
                 self.put(depth, f"if type(v) is float and {exact}: pass")
-            cents = "v[-3:-2] == '.' and (w := v[:-3] + v[-2:]).isdecimal() and w.isascii() and len(w) < 16"
+            cents = "v[-3:-2] == '.' and (w := v.replace('.', '', 1)).isdecimal() and w.isascii() and len(w) < 16"
             self.put(depth, f"{'el' if self.textual else ''}if scale == 100 and {self.textual}{cents}: {name} = int(w)")
             self.put(depth, f"else: {name} = {convert}(v, currency)")
         else:

@@ -25,6 +25,7 @@ _LIMIT = 2**53
 _CHARS_MAX = 1_000
 _OPERATIONS_MAX = 100  # which stay far from 2**63 with numbers below the limit
 _INTEGRAL = re.compile(r"(?:[A-Za-z_]\w*+|[0-9]{1,15}+(?![\w.])|&&|\|\||[=!<>]=|[-+<>()\s])++", re.ASCII)
+_NAME = re.compile(r"[A-Za-z_]\w*", re.ASCII)
 _COMPARISONS = (ast.Eq, ast.NotEq, ast.Lt, ast.LtE, ast.Gt, ast.GtE)
 
 
@@ -35,18 +36,20 @@ def in_python(expression: str, known: Mapping[str, str]) -> str:
     """
     if len(expression) > _CHARS_MAX or not _INTEGRAL.fullmatch(expression):
         return ""
+    if not known.keys() >= set(_NAME.findall(expression)):  # also words that mean something to Python only
+        return ""
     text = expression.replace("&&", " and ").replace("||", " or ")
     try:
         tree = ast.parse(text.strip(), mode="eval")
     except (SyntaxError, ValueError):
         return ""
     operations = sum(isinstance(node, ast.operator) for node in ast.walk(tree))
-    return text if operations <= _OPERATIONS_MAX and _is_condition(tree.body, known) else ""
+    return text if operations <= _OPERATIONS_MAX and _is_condition(tree.body) else ""
 
 
 def compile_quick(conditions: Sequence[str], known: Mapping[str, str]) -> Callable[[Receipt], bool]:
     """Return the function for ``conditions`` (of ``in_python``), with what gives each of the variables."""
-    words = set(re.findall(r"\w+", " ".join(conditions)))
+    words = set(_NAME.findall(" ".join(conditions)))
     used = [name for name in known if name in words]
     lines = ["def holds(receipt):", *(f"{name} = {known[name]}" for name in used)]
     if used:
@@ -58,9 +61,9 @@ def compile_quick(conditions: Sequence[str], known: Mapping[str, str]) -> Callab
     return scope["holds"]
 
 
-def _is_condition(node: ast.expr, known: Mapping[str, str]) -> bool:
+def _is_condition(node: ast.expr) -> bool:
     if isinstance(node, ast.BoolOp):
-        return all(_is_condition(value, known) for value in node.values)
+        return all(_is_condition(value) for value in node.values)
     if not isinstance(node, ast.Compare) or len(node.ops) > 1:  # a == b == c is (a == b) == c in CEL
         return False
     return isinstance(node.ops[0], _COMPARISONS) and all(
@@ -68,9 +71,9 @@ def _is_condition(node: ast.expr, known: Mapping[str, str]) -> bool:
     )
 
 
-def _is_number(node: ast.expr, known: Mapping[str, str]) -> bool:
+def _is_number(node: ast.expr) -> bool:
     if isinstance(node, ast.BinOp):
-        return isinstance(node.op, ast.Add | ast.Sub) and _is_number(node.left, known) and _is_number(node.right, known)
+        return isinstance(node.op, ast.Add | ast.Sub) and _is_number(node.left) and _is_number(node.right)
     if isinstance(node, ast.Constant):
         return type(node.value) is int
-    return isinstance(node, ast.Name) and node.id in known
+    return isinstance(node, ast.Name)

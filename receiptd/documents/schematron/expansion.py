@@ -16,7 +16,7 @@ from urllib.parse import unquote
 from lxml import etree
 
 from receiptd.documents.errors import bounded
-from receiptd.documents.folder import locate
+from receiptd.documents.schemas.folder import locate
 from receiptd.documents.xml_document import Element
 from receiptd.domain.errors import ConfigurationError
 

@@ -7,8 +7,8 @@ import re
 from lxml import etree
 
 from receiptd.documents.errors import bounded
+from receiptd.documents.schemas.xml_schema import xml_place
 from receiptd.documents.xml_document import Element
-from receiptd.documents.xml_schema import xml_place
 
 # /Q{uri}name[1] of XPath's path(), and /*:name[namespace-uri()='uri'][1], /*[local-name()='name'][1] of older makers
 _STEP = re.compile(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from receiptd.documents.folder import locate
+from receiptd.documents.schemas.folder import locate
 
 
 def test_locate_takes_the_longest_tail_of_a_url(tmp_path):

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from receiptd.documents import DocumentError
+from receiptd.documents.schemas.xml_schema import XmlSchema
 from receiptd.documents.xml_document import BYTES_MAX, decode_xml
-from receiptd.documents.xml_schema import XmlSchema
 
 MIB = 1_048_576
 BUDGET_S = 0.1

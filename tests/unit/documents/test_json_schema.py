@@ -11,7 +11,7 @@ from time import process_time
 import pytest
 
 from receiptd.documents.findings import FINDINGS_MAX
-from receiptd.documents.json_schema import JsonSchema
+from receiptd.documents.schemas.json_schema import JsonSchema
 from receiptd.domain.errors import ConfigurationError
 
 CORPORA = Path(__file__).parents[4] / "shared" / "corpora"

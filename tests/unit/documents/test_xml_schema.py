@@ -12,8 +12,8 @@ from lxml import etree
 
 from receiptd.documents import xml_document
 from receiptd.documents.findings import FINDINGS_MAX
+from receiptd.documents.schemas.xml_schema import XmlSchema
 from receiptd.documents.xml_document import decode_xml
-from receiptd.documents.xml_schema import XmlSchema
 from receiptd.domain.errors import ConfigurationError
 
 XML_NAMESPACE = "http://www.w3.org/XML/1998/namespace"
@@ -500,7 +500,7 @@ def test_names_and_types_that_documents_make_up_do_not_fill_a_schemas_memory(tmp
 
 
 def test_the_tree_of_files_is_bounded(tmp_path, monkeypatch):
-    monkeypatch.setattr("receiptd.documents.xsd_catalogue._FILES_MAX", 3)
+    monkeypatch.setattr("receiptd.documents.schemas.xsd_catalogue._FILES_MAX", 3)
     files = {f"{i}.xsd": xsd("") for i in range(4)} | {"schema.xsd": xsd('<x:import namespace="urn:o"/>')}
     assert "more than 3 .xsd files" in refusal(tmp_path, files)
 

@@ -10,9 +10,9 @@ from xml.sax.saxutils import quoteattr
 import pytest
 from lxml import etree
 
+from receiptd.documents.schemas.xml_schema import XmlSchema
+from receiptd.documents.schemas.xsd_patterns import harmless
 from receiptd.documents.xml_document import decode_xml
-from receiptd.documents.xml_schema import XmlSchema
-from receiptd.documents.xsd_patterns import harmless
 
 XSD = '<x:schema xmlns:x="http://www.w3.org/2001/XMLSchema">{}</x:schema>'
 TEXT = (

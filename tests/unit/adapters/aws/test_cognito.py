@@ -60,9 +60,7 @@ async def make(pool, http):
     made = []
 
     def make_(**paces):
-        made.append(
-            CognitoIdentity(http, SystemClock(), Issuer(ISSUER, f"{pool.url}/keys", ""), "receiptd", **paces)
-        )
+        made.append(CognitoIdentity(http, SystemClock(), Issuer(ISSUER, f"{pool.url}/keys", ""), "receiptd", **paces))
         return made[-1]
 
     yield make_

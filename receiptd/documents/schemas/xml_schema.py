@@ -13,10 +13,10 @@ from typing import Any, cast
 from lxml import etree
 
 from receiptd.documents.findings import CODE, FINDINGS_MAX
+from receiptd.documents.schemas.xsd_catalogue import XSD, SchemaDocument, XsdCatalogue, closure
+from receiptd.documents.schemas.xsd_content import flatten_repetitions
+from receiptd.documents.schemas.xsd_patterns import harmless
 from receiptd.documents.xml_document import Element
-from receiptd.documents.xsd_catalogue import XSD, SchemaDocument, XsdCatalogue, closure
-from receiptd.documents.xsd_content import flatten_repetitions
-from receiptd.documents.xsd_patterns import harmless
 from receiptd.domain.errors import ConfigurationError
 from receiptd.domain.receipt import Finding
 

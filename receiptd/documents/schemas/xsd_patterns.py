@@ -14,9 +14,9 @@ from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeAlias
 
-from receiptd.documents import xsd_pattern_syntax as syntax
-from receiptd.documents.xsd_alphabet import Alphabet
-from receiptd.documents.xsd_pattern_syntax import CharacterClass, NotUnderstoodError, Tree
+from receiptd.documents.schemas import xsd_pattern_syntax as syntax
+from receiptd.documents.schemas.xsd_alphabet import Alphabet
+from receiptd.documents.schemas.xsd_pattern_syntax import CharacterClass, NotUnderstoodError, Tree
 
 _PATTERN_MAX_CHARS = 2_000
 _WRITTEN_MAX_CHARS = 10_000

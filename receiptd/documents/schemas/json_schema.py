@@ -15,10 +15,10 @@ import jsonschema_rs
 
 from receiptd.documents.errors import bounded
 from receiptd.documents.findings import FINDINGS_MAX, pointer
-from receiptd.documents.json_catalogue import JsonCatalogue
-from receiptd.documents.json_faults import MASK, finding
-from receiptd.documents.json_patterns import NAME_STEPS_MAX, PATTERN_FAULT, Budget, pattern_keyword
-from receiptd.documents.json_unions import merge_constants, widest
+from receiptd.documents.schemas.json_catalogue import JsonCatalogue
+from receiptd.documents.schemas.json_faults import MASK, finding
+from receiptd.documents.schemas.json_patterns import NAME_STEPS_MAX, PATTERN_FAULT, Budget, pattern_keyword
+from receiptd.documents.schemas.json_unions import merge_constants, widest
 from receiptd.domain.errors import ConfigurationError
 from receiptd.domain.receipt import Finding
 

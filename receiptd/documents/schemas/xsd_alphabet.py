@@ -10,7 +10,7 @@ import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import pairwise, product
 
-from receiptd.documents.xsd_pattern_syntax import ESCAPES, CharacterClass, NotUnderstoodError, Range
+from receiptd.documents.schemas.xsd_pattern_syntax import ESCAPES, CharacterClass, NotUnderstoodError, Range
 
 _CHARACTERS = ((0x9, 0xA), (0xD, 0xD), (0x20, 0xD7FF), (0xE000, 0xFFFD), (0x10000, 0x10FFFF))  # XML 1.0, section 2.2
 _ASCII_END = 0x80

@@ -23,7 +23,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 
 from receiptd.documents.errors import RenderingError
 from receiptd.documents.mapping import CANONICAL
-from receiptd.documents.template_values import KINDS, Kind, UnfitError
+from receiptd.documents.templates.values import KINDS, Kind, UnfitError
 from receiptd.domain.errors import ConfigurationError
 from receiptd.domain.receipt import Submission
 from receiptd.domain.timestamps import timestamp
