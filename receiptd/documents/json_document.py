@@ -19,7 +19,7 @@ from receiptd.documents.errors import DocumentError
 DEPTH_MAX = 64
 CONTAINERS_MAX = 20_000
 """``{`` and ``[`` in one document: each is an object to build, to walk and to validate."""
-VALUES_MAX = 100_000
+VALUES_MAX = 50_000
 """Commas in one document: where it must be read again, each value costs some 0.5 us."""
 LONG_NUMBERS_MAX = 5_000
 """Numbers of 16 digits or more in one document: each is read again, at some 3 us."""
@@ -45,7 +45,7 @@ def decode_json(body: bytes, charset: str = "") -> Any:
 
     Raises:
         DocumentError: 400 (not JSON, not UTF-8, duplicate keys, deeper than 64, more than 20,000 objects and arrays,
-            100,000 values or 5,000 long numbers, a number of over 100 characters or too small for a float) or 415 (a
+            50,000 values or 5,000 long numbers, a number of over 100 characters or too small for a float) or 415 (a
             charset other than UTF-8; RFC 8259, section 8.1).
     """
     if charset not in _CHARSETS:

@@ -83,6 +83,10 @@ def _steps(pointer: str) -> list[str]:
 
 
 def _walk(steps: Sequence[str]) -> Getter:
+    if len(steps) == 1:  # as most of them are that every document is recognised by
+        (name,) = steps
+        return lambda node: node.get(name) if type(node) is dict else _item(node, name)
+
     def get(node: Any) -> Any:
         for step in steps:
             node = node.get(step) if type(node) is dict else _item(node, step)

@@ -49,7 +49,7 @@ class Checked:
     @property
     def valid(self) -> bool:
         """Whether no finding is an error."""
-        return all(finding.severity is not Severity.ERROR for finding in self.findings)
+        return not self.findings or all(finding.severity is not Severity.ERROR for finding in self.findings)
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,12 +38,12 @@ from lxml import etree
 from lab import documents
 from receiptd.documents import BUNDLED_ROOT, ReceiptTypes
 from receiptd.documents.json_document import decode_json
-from receiptd.documents.json_schema import JsonSchema
 from receiptd.documents.mapping import DocumentMapping
 from receiptd.documents.media import Format, media_of
 from receiptd.documents.rules import Rules
+from receiptd.documents.schemas.json_schema import JsonSchema
+from receiptd.documents.schemas.xml_schema import XmlSchema
 from receiptd.documents.xml_document import decode_xml
-from receiptd.documents.xml_schema import XmlSchema
 
 Document: TypeAlias = tuple[bytes, str]
 """Its bytes and its content type."""

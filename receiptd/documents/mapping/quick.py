@@ -229,7 +229,7 @@ class _Xml(_Writer):
         super().entries(depth + 1, group, entries_max)
         self.put(depth, "else:")
         self.put(depth + 1, f"if len(parent) > {entries_max}: raise ValueError")
-        self.put(depth + 1, f"entries = [child for child in parent if child.tag == {tag!r}]")
+        self.put(depth + 1, f"entries = [child for child in parent[:] if child.tag == {tag!r}]")
 
     def look_up(self, field: Field, node: str, *, sure: bool) -> str:
         return self._found.get(id(field)) or super().look_up(field, node, sure=sure)

@@ -66,9 +66,7 @@ def _is_condition(node: ast.expr) -> bool:
         return all(_is_condition(value) for value in node.values)
     if not isinstance(node, ast.Compare) or len(node.ops) > 1:  # a == b == c is (a == b) == c in CEL
         return False
-    return isinstance(node.ops[0], _COMPARISONS) and all(
-        _is_number(one, known) for one in (node.left, *node.comparators)
-    )
+    return isinstance(node.ops[0], _COMPARISONS) and _is_number(node.left) and _is_number(node.comparators[0])
 
 
 def _is_number(node: ast.expr) -> bool:
