@@ -206,6 +206,10 @@ async def _give(store: Store, orders: Sequence[Order]) -> list[dict[str, Any]]:
 
     now = time.time()
     await store.queue.send([order.item.message(registrar_queue(order.registrar), now) for order in orders])
+    for registrar in {order.registrar for order in orders}:
+        # Where messages of one key do not replace one another, the letter would stay behind.
+        letters = [order.item.receipt_id for order in orders if order.registrar == registrar]
+        await store.queue.drop(registrar_queue(registrar), letters)
     results: dict[tuple[str, str], dict[str, Any]] = {}
     deadline = time.monotonic() + _APPLY_WAIT_S
     while True:

@@ -27,7 +27,7 @@ from receiptd.pipeline.outbox import Outbox
 from receiptd.pipeline.registration import retry_after_s, traceparent
 from receiptd.pipeline.work import WorkItem
 from receiptd.pipeline.writer import Writer
-from receiptd.ports import Clock, Contracts, HttpCall, HttpClient, WorkQueue
+from receiptd.ports import Clock, Contracts, HttpCall, HttpClient, Message, WorkQueue
 from receiptd.runtime import crash
 from receiptd.settings import WebhookSettings
 
@@ -181,16 +181,21 @@ class Delivery:
     def _room(self) -> int:
         return min(_PULL_MAX, self._settings.queue_max // 2 - len(self._held))
 
-    async def _take_back(self, item: WorkItem) -> None:
+    async def _take_back(self, item: WorkItem) -> Message | None:
         parked = self._parked.pop(item.client_id, 0)
         if parked > 1:
             self._parked[item.client_id] = parked - 1
         committed = await self._writer.committed(item.client_id, item.receipt_id)
         if committed is None or not committed.terminal:
-            return  # a webhook never goes out before the end that it tells of is durable
+            return None  # a webhook never goes out before the end that it tells of is durable
         receipt = await self._writer.current(item.client_id, item.receipt_id)
-        if receipt is not None:
-            self.resume(receipt, self._clock.now() + _EARLY_S)
+        if receipt is None or receipt.delivery is None:
+            return None
+        now, due_at = self._clock.now(), receipt.delivery.due_at
+        if now < due_at <= now + _EARLY_S:
+            return item.message(WEBHOOK_QUEUE, due_at)  # a former try's message, or this one's by a clock that is ahead
+        self.resume(receipt, now)
+        return None
 
 
 def webhook_body(receipt: Receipt) -> bytes:

@@ -35,9 +35,10 @@ _log = logging.getLogger("receiptd.lanes")
 _PULL_MAX = 100
 _FULL_DELAY_S = 1.0
 _EARLY_S = 1.0
-_PULL_RESERVE = 50
+_RESERVE = 50
+"""Room for what recovery brings back that pulling leaves."""
 _BYTES_MAX = 67_108_864
-_PARKED_MAX = 100_000
+_PARKED_MAX = 50_000
 _BACKLOG = "\nbacklog"
 """Ends the name under which a client's receipts from the durable queue take their turns; no client id holds it."""
 _OPEN = (RegistrationState.PENDING, RegistrationState.SUBMITTED)
@@ -68,10 +69,13 @@ class Lane:
         self._started_at = clock.now()
         self._bucket = TokenBucket(settings.rate_per_s)
         self._waiting: FairQueue[tuple[str, Receipt]] = FairQueue(settings.concurrency)
-        self._held: dict[str, int] = {}
+        self._held: dict[str, tuple[int, bool]] = {}
+        """Receipts in memory: their documents' bytes, and whether they came back from a durable queue."""
         self._held_bytes = 0
-        self._parked: set[str] = set()
-        """What this process let wait for the circuit to close, and has not seen again."""
+        self._returning = 0
+        self._returning_max = max(1, settings.queue_max // 2)
+        self._parked: dict[str, None] = {}
+        """What this process has put into the durable queue and not seen again, the oldest first."""
         self.calls: dict[str, int] = {}
         """Calls so far by what came of them, for the metrics."""
         self.faults = 0
@@ -86,28 +90,34 @@ class Lane:
     def offer(self, receipt: Receipt, *, returning: bool = False) -> None:
         """Take a receipt whose registration is due, or park it when there is no room or the circuit is open.
 
-        What comes back from a durable queue (``returning``) has some room of its own, so that live traffic above the
-        registrar's capacity cannot keep it out for ever.
+        What comes back from a durable queue (``returning``) has room of its own, half as much as what is new, so that
+        neither can keep the other out.
         """
         if receipt.receipt_id in self._held:
             return
         now = time.monotonic()
         if not self.breaker.would_allow(now):
             self._park(receipt, self.breaker.retry_at - now)
-        elif len(self._held) >= self._settings.queue_max + returning * _PULL_RESERVE or self._held_bytes >= _BYTES_MAX:
+        elif not self._fits(returning=returning):
             self._park(receipt, _FULL_DELAY_S)
         else:
-            self._held[receipt.receipt_id] = size = len(receipt.submission.document)
+            size = len(receipt.submission.document)
+            self._held[receipt.receipt_id] = size, returning
             self._held_bytes += size
+            self._returning += returning
             owner = receipt.client_id + _BACKLOG if returning else receipt.client_id
             self._waiting.put(owner, (owner, receipt))
 
+    def _fits(self, *, returning: bool) -> bool:
+        if returning:
+            return self._returning < self._returning_max + _RESERVE and self._held_bytes < _BYTES_MAX / 2
+        return len(self._held) - self._returning < self._settings.queue_max and self._held_bytes < _BYTES_MAX
+
     def _park(self, receipt: Receipt, delay_s: float) -> None:
         """Let a receipt wait in the durable queue; the spread keeps the return from being a storm."""
-        if self.breaker.state is BreakerState.CLOSED:
-            self._parked.clear()
-        elif len(self._parked) < _PARKED_MAX:
-            self._parked.add(receipt.receipt_id)
+        self._parked[receipt.receipt_id] = None
+        if len(self._parked) > _PARKED_MAX:
+            del self._parked[next(iter(self._parked))]
         at = self._clock.now() + max(0.0, delay_s) + random.random()  # noqa: S311 - a spread, not a secret
         item = WorkItem(receipt.client_id, receipt.receipt_id)
         self._outbox.put(item.message(self.queue_name, at))
@@ -137,7 +147,9 @@ class Lane:
             finally:
                 self._waiting.done(owner)
                 if again_s is None:
-                    self._held_bytes -= self._held.pop(receipt.receipt_id, 0)
+                    size, returning = self._held.pop(receipt.receipt_id, (0, False))
+                    self._held_bytes -= size
+                    self._returning -= returning
 
     async def _register(self, owner: str, receipt: Receipt) -> float | None:
         """Make one call and apply its outcome; return the delay of a near retry that waits in memory."""
@@ -183,14 +195,11 @@ class Lane:
             return 0
         if self.breaker.state is not BreakerState.CLOSED:
             return 0 if self._held else 1
-        room = self._settings.queue_max // 2 - len(self._held)
-        if room <= 0:
-            room = min(_PULL_RESERVE, self._settings.queue_max + _PULL_RESERVE - len(self._held))
-        return max(0, min(_PULL_MAX, room))
+        return max(0, min(_PULL_MAX, self._returning_max - self._returning))
 
     async def _take_back(self, item: WorkItem) -> None:
         now = self._clock.now()
-        self._parked.discard(item.receipt_id)
+        self._parked.pop(item.receipt_id, None)
         if item.action == "abandon":
             await self._writer.apply(item.client_id, item.receipt_id, Abandoned(self.name, now, item.reason))
         elif item.action == "redrive":
@@ -206,12 +215,13 @@ class Lane:
         Called by recovery. What the lane already holds, and what is not due yet, is left alone. Returns when a callback
         will be overdue (seconds since the epoch), or None when nothing here depends on being looked at in time.
 
-        What waits for the circuit to close is not parked once more: an outage of a day has a hundred rounds, and each
+        What cannot be taken now is parked once, not at every round: an outage of a day has a hundred rounds, and each
         would leave one more message in the durable queue.
         """
         registration = receipt.registration(self.name)
         if self._wants_call(registration, now):
-            if self.breaker.state is BreakerState.CLOSED or receipt.receipt_id not in self._parked:
+            possible = self.breaker.state is BreakerState.CLOSED and self._fits(returning=True)
+            if possible or receipt.receipt_id not in self._parked:
                 self.offer(receipt, returning=True)
             return None
         if registration is not None and registration.state is RegistrationState.SUBMITTED:

@@ -23,9 +23,8 @@ POINTS = frozenset(
         "before-acknowledge",
     }
 )
-AWS_POINTS = frozenset({"after-messages", "after-sending-on"})
-"""Points that only the AWS adapters pass: a change's messages are sent, its row is not written; a message that is not
-due yet is sent on, and not deleted."""
+AWS_POINTS = frozenset({"after-messages"})
+"""Points that only the AWS adapters pass: a change's messages are sent, and its row is not written yet."""
 VARIABLE = "RECEIPTD_CRASH_AT"
 
 

@@ -92,7 +92,7 @@ class StubDynamoDb:
         if len({(plan.table, key) for plan, key in zip(plans, keys, strict=True)}) < len(keys):
             raise RefusalError("com.amazon.coral.validate#ValidationException", "A batch names an item once.")
         consumed: defaultdict[str, float] = defaultdict(float)
-        responses = []
+        responses: list[dict[str, Any]] = []
         for plan, key, one in zip(plans, keys, statements, strict=True):
             refused, units = self._write(plan, key, one["Parameters"])
             consumed[plan.table] += units

@@ -3,7 +3,7 @@
 The daemon on AWS runs with config/aws.toml against stand-ins of the services in a process of their own (aws_stubs.py).
 Slices alternate on one core. What a slice costs a daemon is its CPU time until its own next slice begins: by then the
 recovery messages of its receipts have come round and been dropped, so that it bears all that its receipts cause.
-Requests and capacity units are those that the stand-ins counted.
+Requests and capacity units are those that the stand-ins counted; the daemon's own counts (/metrics) must be the same.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, Final
 import orjson
 import uvloop
 
-from lab import aws_stubs, documents
+from lab import aws_stubs, cost_metrics, documents
 from lab.children import Child, free_ports
 from lab.client import Session, outbound, wait_ready
 from lab.figures import quantile
@@ -61,6 +61,8 @@ _ON_AWS: Final = {
     "AWS__PREFIX": aws_stubs.PREFIX,
     "SHUTDOWN__READINESS_DELAY_S": "0",
 }
+_UNDER_WAY_MAX: Final = 10
+"""Calls that one side has counted and the other has not: long polls, and that of the contract before the daemon."""
 _COUNTERS: Final = ("requests", "sqs_chunks", "write_units", "read_units", "traffic")
 _KEYS: Final = {"AWS_ACCESS_KEY_ID": "stub", "AWS_SECRET_ACCESS_KEY": "stub", "AWS_EC2_METADATA_DISABLED": "true"}
 
@@ -254,6 +256,7 @@ class _Bench:
             counted = Counted()
             one = await self._open(rate, counted)
             loads[f"{rate:g}"] = {**_latency(one), **counted.report()}
+        await self._check_metrics()
         await self._http.close()
         self.problems += [*self._embedded.peers.failures, *self._aws.peers.failures]
         median = statistics.median
@@ -325,6 +328,17 @@ class _Bench:
         usage = await self._usage()
         yield
         counted.add(usage, await self._usage())
+
+    async def _check_metrics(self) -> None:
+        """Hold what the daemon has counted against what the stand-ins have: all but the calls under way."""
+        url = f"http://127.0.0.1:{self._aws.target.port}/metrics"
+        metrics = (await self._http.send(HttpCall("GET", url, reply_max_bytes=1_000_000))).body.decode()
+        usage = await self._usage()
+        units = Counter(usage["write_units"]) + Counter(usage["read_units"])
+        for name, theirs in (("aws_requests", usage["requests"]), ("aws_capacity_units", units)):
+            ours = cost_metrics.total(metrics, f"receiptd_{name}_total")
+            if abs(ours - sum(theirs.values())) > _UNDER_WAY_MAX:
+                self.problems.append(f"{name}: the daemon has counted {ours:g}, the stand-ins {sum(theirs.values()):g}")
 
     def _traffic(self) -> Counter[str]:
         return Counter(

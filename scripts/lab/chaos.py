@@ -303,13 +303,13 @@ def _explain(verdict: Verdict) -> None:
 
 
 async def _main(arguments: argparse.Namespace, site: Site) -> int:
-    if arguments.backlog:
-        return await _backlog(arguments, site)
     loop = asyncio.get_running_loop()
     task = asyncio.current_task()
     assert task is not None
     for signum in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(signum, task.cancel)
+    if arguments.backlog:
+        return await _backlog(arguments, site)
     trial = Trial(arguments, site)
     try:
         verdict, recorder = await trial.run()

@@ -113,7 +113,7 @@ class Daemon:
         async with self.store() as store:
             clients = await store.clients()
             access = Access(terms.get("access", Access.READ_WRITE))
-            made = await clients.add(client_id if self.backend.chooses_ids else "", client_id, access)
+            made = await clients.add(client_id if self.backend.own_issuer else "", client_id, access)
             await store.contracts.put(Contract(client_id=made.client_id, webhook_secrets=(secret,), **terms))
             return Credentials(made.client_id, made.client_secret, f"whsec_{secret}", clients.token_url)
 

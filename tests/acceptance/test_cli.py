@@ -123,7 +123,7 @@ async def test_a_contract_from_add_to_revoke_and_restore(daemon, cli, simulator,
     assert added.returncode == 0, added.stderr
     issued = json.loads(added.stdout)
     client_id, secret = issued["client_id"], issued["client_secret"]
-    assert client_id.startswith("corner-shop-") or not daemon.backend.chooses_ids
+    assert client_id.startswith("corner-shop-") or not daemon.backend.own_issuer
     assert issued["webhook_secret"].startswith("whsec_")
 
     got = daemon.cli("token", client_id, "--url", daemon.url, CLIENT_SECRET=secret)
@@ -134,7 +134,8 @@ async def test_a_contract_from_add_to_revoke_and_restore(daemon, cli, simulator,
 
         assert cli("contracts", "revoke", client_id).returncode == 0
         await _until_posting_gives(client, document(), 403)
-        assert cli("token", client_id, "--url", daemon.url, stdin=f"{secret}\n").returncode == 1
+        if daemon.backend.own_issuer:  # Cognito's tokens are given all the same, and refused with 403
+            assert cli("token", client_id, "--url", daemon.url, stdin=f"{secret}\n").returncode == 1
 
         assert cli("contracts", "restore", client_id).stdout == f"{client_id}: active\n"
         assert json.loads(cli("contracts", "show", client_id, "--json").stdout)["active"]

@@ -12,20 +12,25 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from backends import Backend
 
 from receiptd.cli.demo.books import Outcome, Posting, balanced, books
 from receiptd.cli.demo.documents import postings
 from receiptd.cli.demo.processes import environment
 
+ROOT = Path(__file__).parents[2]
 
-def _demo(directory: Path, *arguments: str) -> subprocess.Popen[str]:
+
+def _demo(directory: Path, backend: Backend, *arguments: str) -> subprocess.Popen[str]:
+    variables = backend.variables(directory)
+    config = [] if backend.own_issuer else ["--config", str(ROOT / "config" / "localstack.toml")]
     return subprocess.Popen(
-        [sys.executable, "-m", "receiptd", "demo", "--port", "0", *arguments],
+        [sys.executable, "-m", "receiptd", "demo", "--port", "0", *config, *arguments],
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=environment({"TMPDIR": str(directory)}),
+        env=environment({**variables, "TMPDIR": str(directory)}),
     )
 
 
@@ -41,8 +46,8 @@ def _gone(pid: int) -> bool:
     return False
 
 
-def test_the_demo_posts_all_kinds_and_its_books_balance(tmp_path: Path):
-    demo = _demo(tmp_path, "--exit")
+def test_the_demo_posts_all_kinds_and_its_books_balance(tmp_path: Path, backend: Backend):
+    demo = _demo(tmp_path, backend, "--exit")
     out, err = demo.communicate(timeout=120)
     assert demo.returncode == 0, out + err
     totals = json.loads(out.splitlines()[-1])
@@ -61,12 +66,12 @@ def test_the_demo_posts_all_kinds_and_its_books_balance(tmp_path: Path):
 
 
 @pytest.fixture
-def begun(tmp_path: Path) -> Iterator[Callable[[], tuple[subprocess.Popen[str], dict[str, int]]]]:
+def begun(tmp_path: Path, backend: Backend) -> Iterator[Callable[[], tuple[subprocess.Popen[str], dict[str, int]]]]:
     """Start a demo and read its output up to its first postings."""
     started: list[subprocess.Popen[str]] = []
 
     def begin() -> tuple[subprocess.Popen[str], dict[str, int]]:
-        demo = _demo(tmp_path)
+        demo = _demo(tmp_path, backend)
         started.append(demo)
         lines = []
         for line in demo.stdout:

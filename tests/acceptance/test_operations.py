@@ -265,7 +265,6 @@ async def test_a_wrong_setting_is_named_and_the_status_is_2(daemon, tmp_path):
         ({"RECEIPTD_HPPT__PORT": "1"}, "RECEIPTD_HPPT__PORT"),
         ({"RECEIPTD_WEBHOOKS__SCHEDULE_S": "[5, -1]"}, "webhooks.schedule_s"),
         ({"RECEIPTD_REGISTRARS_DIR": str(tmp_path / "none")}, "registrars_dir"),
-        ({"RECEIPTD_STORAGE__PATH": str(blocked / "data")}, str(blocked)),
         (
             {
                 "RECEIPTD_HTTP__PORT": daemon.url.rpartition(":")[2],
@@ -273,8 +272,14 @@ async def test_a_wrong_setting_is_named_and_the_status_is_2(daemon, tmp_path):
             },
             "http.port",
         ),
-        ({}, "in use by another receiptd daemon"),
     ]
+    if daemon.backend.own_issuer:
+        cases += [
+            ({"RECEIPTD_STORAGE__PATH": str(blocked / "data")}, str(blocked)),
+            ({}, "in use by another receiptd daemon"),
+        ]
+    else:
+        cases += [({"RECEIPTD_AWS__PREFIX": "missing"}, "receiptd aws provision makes it")]
     done = await asyncio.gather(
         *[asyncio.to_thread(daemon.cli, "serve", **{**daemon.variables, **variables}) for variables, _ in cases]
     )

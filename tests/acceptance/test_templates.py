@@ -192,14 +192,15 @@ async def test_each_registrar_gets_what_the_type_says(start_daemon, own_settings
 async def test_a_retry_sends_the_same_invariant_5(start_daemon, own_settings, recorder):
     recorder.answers["warehouse"] = (503, {})
     daemon = start_daemon(settings=own_settings)
-    async with daemon.client(await daemon.contract("shop")) as client:
+    credentials = await daemon.contract("shop")
+    async with daemon.client(credentials) as client:
         _, _, answer = await client.post(slip())
         await eventually(lambda: len(recorder.sent("warehouse", answer["id"])) >= 2)
         os.kill(daemon.process.pid, signal.SIGKILL)
     daemon.process.stop()
     recorder.answers.clear()
     daemon = start_daemon(settings=own_settings)
-    async with daemon.client(await daemon.contract("shop")) as client:
+    async with daemon.client(credentials) as client:
         assert (await client.status(answer["id"], wait_s=20))["status"] == "COMPLETE"
     sent = recorder.sent("warehouse", answer["id"])
     assert len({body for _, body in sent}) == 1
@@ -234,7 +235,8 @@ async def test_a_type_taken_off_meanwhile_holds_its_receipts_until_it_is_back(
 ):
     recorder.answers = dict.fromkeys(("tax", "warehouse", "ledger", "archive"), (503, {}))
     daemon = start_daemon(settings=own_settings)
-    async with daemon.client(await daemon.contract("shop")) as client:
+    credentials = await daemon.contract("shop")
+    async with daemon.client(credentials) as client:
         _, _, answer = await client.post(slip())
         shutil.move(types.root / "slip", tmp_path / "away")
         os.kill(daemon.process.pid, signal.SIGHUP)
@@ -247,7 +249,7 @@ async def test_a_type_taken_off_meanwhile_holds_its_receipts_until_it_is_back(
         os.kill(daemon.process.pid, signal.SIGKILL)  # a new process, whose circuits are closed
         daemon.process.stop()
         daemon = start_daemon(settings=own_settings)
-    async with daemon.client(await daemon.contract("shop")) as client:
+    async with daemon.client(credentials) as client:
         await eventually(told)
         shutil.move(tmp_path / "away", types.root / "slip")
         os.kill(daemon.process.pid, signal.SIGHUP)

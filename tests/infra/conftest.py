@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 
 from lab.emulator import Emulator, environment
+from receiptd.accounts import session_of
 from receiptd.adapters.aws.account import locate
 from receiptd.adapters.aws.resources import Resources, load
 from receiptd.adapters.aws.session import AwsSession
-from receiptd.accounts import session_of
 from receiptd.settings import load as load_settings
 
 ROOT = Path(__file__).parents[2]

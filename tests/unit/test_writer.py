@@ -234,6 +234,22 @@ async def test_an_event_during_a_commit_goes_into_the_next(writer, ledger):
     assert ledger.rows[noted.receipt_id].version == 2
 
 
+async def test_what_comes_during_a_commit_waits_its_own_linger_for_company(ledger):
+    writer = Writer(ledger, SystemClock(), WriterSettings(linger_ms=60), RecoverySettings())
+    task = asyncio.create_task(writer.run())
+    ledger.gate.clear()
+    created = [asyncio.create_task(writer.create(fresh(0)))]
+    await asyncio.sleep(0.09)  # the first group is on its way
+    created.append(asyncio.create_task(writer.create(fresh(1))))
+    await asyncio.sleep(0.005)
+    ledger.gate.set()
+    await asyncio.sleep(0.02)
+    created.append(asyncio.create_task(writer.create(fresh(2))))
+    await asyncio.gather(*created)
+    assert ledger.groups == [1, 2]
+    task.cancel()
+
+
 async def test_another_clients_receipt_is_unknown(writer):
     receipt = await writer.create(fresh())
     with pytest.raises(UnknownReceiptError):

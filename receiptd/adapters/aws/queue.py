@@ -25,7 +25,6 @@ from receiptd.adapters.aws.queue_urls import QueueUrls
 from receiptd.adapters.aws.sqs import BATCH_MAX, DELAY_MAX_S, VISIBILITY_MAX_S, Delivery, Outcome, Outgoing, Sqs
 from receiptd.domain.errors import StorageError
 from receiptd.ports import Clock, Message, QueueDepth, Received
-from receiptd.runtime import crash
 
 _log = logging.getLogger("receiptd.aws.queue")
 _PARALLEL_MAX: Final = 8
@@ -229,7 +228,6 @@ class AwsQueue:
         sent = [handle for handle, outcome in zip(messages, outcomes, strict=True) if outcome is None]
         for failure in filter(None, outcomes):
             _log.warning("a message was not sent on", extra={"queue": queue, "reason": str(failure)})
-        crash.point("after-sending-on")
         await self._sqs.delete(url, sent, timeout_s=self._timeout_s)
 
     async def _on_each(self, queue: str, received: Sequence[Received], call: _OnEach) -> None:

@@ -5,9 +5,9 @@ import base64
 from types import SimpleNamespace
 
 import pytest
+
 from lab import aws_stubs
 from lab.children import free_ports
-
 from receiptd.adapters.aws.dynamodb import Done, DynamoDb, Refused, Statement
 from receiptd.adapters.aws.errors import AwsError
 from receiptd.adapters.aws.signing import Keys
@@ -88,15 +88,13 @@ async def test_a_long_poll_waits_for_a_send(aws):
 async def test_a_row_is_written_once_and_changed_by_its_version_only(aws):
     execute, get = aws.dynamodb.execute, aws.dynamodb.get
     assert await execute(_TABLE, [_insert("a"), _insert("b")], timeout_s=_T) == [Done(), Done()]
-    refused, stale, done, missing = await execute(
-        _TABLE, [_insert("a"), _update("b", 7), _update("c", 1), _insert("d")], timeout_s=_T
-    )
-    assert isinstance(refused, Refused)
-    assert refused.item["v"] == {"N": "1"}
+    statements = [_insert("a"), _update("b", 7), _update("c", 1), _insert("d")]
+    standing, stale, missing, new = await execute(_TABLE, statements, timeout_s=_T)
+    assert isinstance(standing, Refused)
+    assert standing.item["v"] == {"N": "1"}
     assert isinstance(stale, Refused)
-    assert isinstance(done, Refused)
-    assert done.item is None
-    assert missing == Done()
+    assert missing == Refused(None)
+    assert new == Done()
     assert await execute(_TABLE, [_update("a", 1)], timeout_s=_T) == [Done()]
     assert (await get(_TABLE, {"c": {"S": "shop"}, "r": {"S": "a"}}, timeout_s=_T))["v"] == {"N": "2"}
     found = await aws.dynamodb.get_many(

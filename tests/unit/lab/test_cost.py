@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from lab import cost, cost_model
+
+from lab import cost, cost_metrics, cost_model
 from lab.cost_model import RECEIPTS, Measured
 
 _LOAD = {
@@ -134,3 +135,23 @@ def test_a_report_without_counts_is_refused_plainly(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=30)
     assert done.returncode == 1
     assert done.stderr.startswith("cost: KeyError: 'loads'")
+
+
+_METRICS = """# HELP receiptd_aws_requests_total Requests to AWS, retries included.
+receiptd_receipts_accepted_total 1000.0
+receiptd_aws_requests_total{operation="SendMessageBatch",service="sqs"} 110.0
+receiptd_aws_requests_total{operation="ReceiveMessage",service="sqs"} 140.0
+receiptd_aws_requests_total{operation="GetItem",service="dynamodb"} 9.0
+receiptd_aws_capacity_units_total{kind="read",operation="GetItem",table="receiptd-receipts"} 700.5
+receiptd_aws_capacity_units_total{kind="write",operation="BatchExecuteStatement",table="receiptd-receipts"} 3000.0
+"""
+
+
+def test_a_daemons_own_metrics_give_the_counts():
+    counted = cost_metrics.per_receipt(_METRICS)
+    assert counted == {"sqs_requests": 0.25, "write_units": 3.0, "read_units": 0.7005}
+
+
+def test_the_metrics_of_an_embedded_daemon_are_refused():
+    with pytest.raises(ValueError, match="no receipt"):
+        cost_metrics.per_receipt("receiptd_receipts_accepted_total 5.0\n")

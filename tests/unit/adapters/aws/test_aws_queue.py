@@ -199,6 +199,18 @@ async def test_a_few_messages_hold_a_waiting_consumer_back_for_a_moment(sqs, nam
     assert time.monotonic() - begun < 0.3
 
 
+async def test_a_receive_of_less_than_was_asked_for_holds_back_too(sqs, name, usage):
+    queue = AwsQueue(sqs, SystemClock(), lambda _: name, dead_name, pace_s=0.4)
+    await queue.send(messages(*(f"k{n}" for n in range(20))))
+    received = [*await queue.receive("jobs", 100, 5.0)]
+    begun = time.monotonic()
+    await queue.send(messages("last"))
+    while len(received) < 21:
+        received += await queue.receive("jobs", 100, 5.0)
+    assert time.monotonic() - begun > 0.3
+    assert usage.requests["sqs", "ReceiveMessage"] <= 8
+
+
 # -- sending -------------------------------------------------------------------------------------------------------
 
 
