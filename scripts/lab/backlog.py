@@ -30,6 +30,7 @@ from receiptd.ports import HttpCall
 
 DOWN = "tax"
 """The registrar that is down."""
+_OTHER = "warehouse"
 OPEN_MAX_S = 2.0
 """The longest pause between two probes of its circuit."""
 REGISTRAR = """
@@ -47,7 +48,7 @@ open_max_s = {open_max}
 _POSTERS = 16
 _SAMPLE_S = 1.0
 _LIVE_EVERY_S = 0.2
-_CALLS = re.compile(rf'^receiptd_registrar_calls_total{{.*registrar="{DOWN}".*}} ([0-9.e+]+)$', re.MULTILINE)
+_CALLS = re.compile(r'^receiptd_registrar_calls_total{.*registrar="(.+)".*} ([0-9.e+]+)$', re.MULTILINE)
 _POST_S = 30.0
 _FOLLOW_MAX_S = 120.0
 _PATIENCE_S = 60.0
@@ -184,9 +185,14 @@ class Backlog:
         raise SiteError(f"not accepted: {'no answer' if reply is None else (reply.status, reply.body[:300])}")
 
     async def _watch(self, daemon: Child) -> None:
-        """Let the circuit's pauses reach their longest, then count for a while."""
-        await asyncio.sleep(2 * OPEN_MAX_S)
+        """Let the other registrar end its work and the circuit's pauses reach their longest; then count for a while."""
         findings = self.findings
+
+        async def left_elsewhere() -> int:
+            return max(findings.backlog - await self._calls(_OTHER), 0)
+
+        await _wait(left_elsewhere, 0, time.monotonic() + _PATIENCE_S + 2 * findings.backlog / findings.rate_per_s)
+        await asyncio.sleep(2 * OPEN_MAX_S)
         begun, calls, cpu_s = time.monotonic(), await self._calls(), daemon.cpu_s()
         receives = await self._receives()
         await asyncio.sleep(self._outage_s)
@@ -257,10 +263,10 @@ class Backlog:
         states = await listed(self._sessions[0])
         return sum(states.get(receipt_id) != "COMPLETE" for receipt_id in self._accepted)
 
-    async def _calls(self) -> int:
-        """Return how many calls the registrar has had."""
+    async def _calls(self, registrar: str = DOWN) -> int:
+        """Return how many calls a registrar has had."""
         reply = await self._http.send(HttpCall("GET", f"{self._site.daemon_url}/metrics", reply_max_bytes=_METRICS_MAX))
-        return int(sum(float(count) for count in _CALLS.findall(reply.body.decode())))
+        return int(sum(float(count) for name, count in _CALLS.findall(reply.body.decode()) if name == registrar))
 
     async def _receives(self) -> int:
         """Return how many receives the registrar's queue has had; 0 where nobody counts them."""

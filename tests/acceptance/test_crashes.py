@@ -80,8 +80,12 @@ class Tills:
 @pytest.fixture(params=POINTS)
 def point(request):
     """A place to die at."""
-    if request.param.partition(":")[0] in crash.AWS_POINTS and request.config.getoption("--backend") != "aws":
-        pytest.skip("the embedded ledger commits rows and messages in one transaction")
+    name = request.param.partition(":")[0]
+    if request.config.getoption("--backend") == "embedded":
+        if name in crash.AWS_POINTS:
+            pytest.skip("the embedded ledger commits rows and messages in one transaction")
+        if name == "before-acknowledge":
+            pytest.skip("the embedded ledger drops a receipt's message as it settles: hardly any is acknowledged")
     return request.param
 
 
