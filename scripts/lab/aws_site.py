@@ -95,12 +95,11 @@ class AwsSite(Site):
         theirs = environment(self._emulator.endpoint)
         return {**ours, **{name: theirs[name] for name in theirs if name.startswith(("AWS_", "RECEIPTD_AWS__"))}}
 
-    def remove(self) -> None:
-        """End the proxy and the emulator, and remove the directory."""
+    def close(self) -> None:
+        """End the proxy and the emulator."""
         if self._proxy is not None:
             self._proxy.stop()
         self._emulator.close()
-        super().remove()
 
     def depths(self, queues: Sequence[str]) -> dict[str, int]:
         """Return how many messages each queue holds: visible, delayed and in work."""

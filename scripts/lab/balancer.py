@@ -64,10 +64,11 @@ class _Side(asyncio.Protocol):
         """This end's transport."""
         self.there: asyncio.Transport | None = None
         """The other end's, once the two are joined."""
+        self._early: list[bytes] = []
+        """What came before that."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.here = cast("asyncio.Transport", transport)
-        self.here.pause_reading()
         self._sides.add(self)
         if self._begin is not None:
             self._begin(self)
@@ -75,14 +76,22 @@ class _Side(asyncio.Protocol):
     def join(self, other: _Side) -> None:
         """Begin to hand on, both ways."""
         self.there, other.there = other.here, self.here
-        for transport, opposite in ((self.here, other), (other.here, self)):
-            if transport is None or transport.is_closing():
+        for one, opposite in ((self, other), (other, self)):
+            if one.here is None or one.here.is_closing():
                 opposite.abort()
             else:
-                transport.resume_reading()
+                one.flush()
+
+    def flush(self) -> None:
+        """Hand on what came early."""
+        assert self.there is not None
+        self.there.writelines(self._early)
+        self._early.clear()
 
     def data_received(self, data: bytes) -> None:
-        if self.there is not None:
+        if self.there is None:
+            self._early.append(data)
+        else:
             self.there.write(data)
 
     def pause_writing(self) -> None:

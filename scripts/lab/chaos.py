@@ -326,7 +326,7 @@ async def _main(arguments: argparse.Namespace, site: Site) -> int:
         for name, value in result.items():
             print(f"{name:18} {value}")
     print(json.dumps(result))
-    return 0 if verdict.clean else 1
+    return 0 if verdict.clean and verdict.accepted else 1  # where nothing was accepted, nothing was shown
 
 
 async def _backlog(arguments: argparse.Namespace, site: Site) -> int:
@@ -385,7 +385,9 @@ def main() -> None:
     except (asyncio.CancelledError, KeyboardInterrupt):
         status = 130
     finally:
-        if not arguments.keep:
+        if arguments.keep:
+            site.close()
+        else:
             site.remove()
     sys.exit(status)
 

@@ -99,6 +99,7 @@ def start() -> tuple[subprocess.Popen[bytes], int]:
         ],
         stdin=subprocess.PIPE,
         stdout=subprocess.DEVNULL,
+        cwd=CACHE,  # it writes a file of its version's there
         preexec_fn=partial(die_with, os.getpid()),  # noqa: PLW1509 - this process has one thread
         start_new_session=True,
     )

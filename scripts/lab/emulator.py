@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import atexit
 import json
 import os
 import signal
@@ -19,7 +20,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -29,6 +30,8 @@ from lab import dynamodb_local
 from lab.emulator_front import Front, ministack
 
 _HOST = "127.0.0.1"
+ENDPOINT = "RECEIPTD_AWS__ENDPOINT_URL"
+"""The one endpoint setting, as a variable."""
 _PORT = 4566
 _STATE = dynamodb_local.CACHE / "running.json"
 _LOG = dynamodb_local.CACHE / "emulator.log"
@@ -40,7 +43,7 @@ def environment(endpoint: str) -> dict[str, str]:
     """Return the variables by which a command finds the emulator: the one endpoint setting, and made-up credentials."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("AWS_")}
     return kept | {
-        "RECEIPTD_AWS__ENDPOINT_URL": endpoint,
+        ENDPOINT: endpoint,
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_REGION": "us-east-1",
@@ -95,6 +98,21 @@ class Emulator:
         for pipe in (self._process.stdin, self._process.stdout):
             assert pipe is not None
             pipe.close()
+
+
+@cache
+def shared_endpoint() -> str:
+    """Return the endpoint that the environment names, or that of one emulator, started once, for this process.
+
+    Raises:
+        RuntimeError: it did not come up.
+    """
+    named = os.environ.get(ENDPOINT)
+    if named:
+        return named
+    emulator = Emulator()
+    atexit.register(emulator.close)
+    return emulator.endpoint
 
 
 def serve(options: argparse.Namespace) -> int:

@@ -147,8 +147,12 @@ class Site:
             issued["client_id"], issued["client_secret"], issued["webhook_secret"], webhook, token_url, client_id
         )
 
+    def close(self) -> None:
+        """End what was started for the site itself."""
+
     def remove(self) -> None:
-        """Remove the directory."""
+        """Close the site and remove its directory."""
+        self.close()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

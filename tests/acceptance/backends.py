@@ -13,12 +13,11 @@ from unittest.mock import patch
 
 from botocore.session import get_session
 
-from lab.emulator import Emulator
+from lab.emulator import ENDPOINT, shared_endpoint
 from lab.emulator import environment as emulator_environment
 from receiptd.cli.demo.processes import environment
 
 _VISIBILITY_S = 3
-_ENDPOINT = "RECEIPTD_AWS__ENDPOINT_URL"
 
 
 class Backend(Protocol):
@@ -35,10 +34,6 @@ class Backend(Protocol):
         """Make what a daemon with these settings does not make itself."""
         ...
 
-    def close(self) -> None:
-        """End what was started for it."""
-        ...
-
 
 class Embedded:
     """SQLite in the directory."""
@@ -51,9 +46,6 @@ class Embedded:
     def prepare(self, settings: Path, variables: Mapping[str, str]) -> None:
         pass
 
-    def close(self) -> None:
-        pass
-
 
 class Aws:
     """Tables, queues and a user pool of the directory's own on an emulator."""
@@ -61,9 +53,7 @@ class Aws:
     own_issuer = False
 
     def __init__(self) -> None:
-        self._emulator = None if _ENDPOINT in os.environ else Emulator()
-        endpoint = os.environ[_ENDPOINT] if self._emulator is None else self._emulator.endpoint
-        wanted = emulator_environment(endpoint)
+        wanted = emulator_environment(shared_endpoint())
         self._variables = {name: value for name, value in wanted.items() if name.startswith(("AWS_", "RECEIPTD_AWS__"))}
         self._prepared: set[tuple[Path, str]] = set()
 
@@ -91,15 +81,11 @@ class Aws:
         """Let what a killed daemon had received come back after seconds, not after a minute."""
         with patch.dict(os.environ, variables):
             sqs = get_session().create_client(
-                "sqs", region_name=variables["AWS_REGION"], endpoint_url=variables[_ENDPOINT]
+                "sqs", region_name=variables["AWS_REGION"], endpoint_url=variables[ENDPOINT]
             )
             for url in sqs.list_queues(QueueNamePrefix=f"{variables['RECEIPTD_AWS__PREFIX']}-")["QueueUrls"]:
                 sqs.set_queue_attributes(QueueUrl=url, Attributes={"VisibilityTimeout": str(_VISIBILITY_S)})
             sqs.close()
-
-    def close(self) -> None:
-        if self._emulator is not None:
-            self._emulator.close()
 
 
 BACKENDS = {"embedded": Embedded, "aws": Aws}

@@ -156,11 +156,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture(scope="session")
-def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
+def backend(request: pytest.FixtureRequest) -> Backend:
     """What the daemons keep their data in."""
     chosen: Backend = BACKENDS[request.config.getoption("--backend")]()
-    yield chosen
-    chosen.close()
+    return chosen
 
 
 @pytest.fixture(scope="session")

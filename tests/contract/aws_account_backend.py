@@ -6,9 +6,8 @@ import os
 from unittest.mock import patch
 
 import aiohttp
-from aws_backend import endpoint
 
-from lab.emulator import environment
+from lab.emulator import environment, shared_endpoint
 from receiptd.adapters.aws import resources
 from receiptd.adapters.aws.account import locate
 from receiptd.adapters.aws.provision import provision
@@ -26,10 +25,10 @@ _provisioned = []
 
 async def open_account(make):
     """Open the account; ``make`` builds the suite's Rest of identity, clients, exports, and what uses them."""
-    variables = {name: value for name, value in environment(endpoint()).items() if name.startswith("AWS_")}
+    variables = {name: value for name, value in environment(shared_endpoint()).items() if name.startswith("AWS_")}
     credentials = patch.dict(os.environ, variables)
     credentials.start()
-    settings = AwsSettings(endpoint_url=endpoint(), prefix=_PREFIX, region="us-east-1")
+    settings = AwsSettings(endpoint_url=shared_endpoint(), prefix=_PREFIX, region="us-east-1")
     if not _provisioned:
         await _provision(settings)
         _provisioned.append(True)

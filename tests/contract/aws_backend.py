@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import hashlib
-import os
-from functools import cache
 
 import orjson
-import pytest
 
-from lab.emulator import Emulator
+from lab.emulator import shared_endpoint
 from receiptd.adapters.aws.queue import AwsQueue
 from receiptd.adapters.aws.signing import Keys
 from receiptd.adapters.aws.sqs import Sqs
@@ -23,21 +19,7 @@ from receiptd.runtime.clock import SystemClock
 QUEUES = ("jobs", "recovery", "registrar.tax", "webhooks")
 VISIBILITY_S = 1
 """SQS counts whole seconds."""
-_ENDPOINT = "RECEIPTD_AWS__ENDPOINT_URL"
 _TIMEOUT_S = 5.0
-
-
-@cache
-def endpoint():
-    """The emulator that the environment names, or one that ends with this process and its children."""
-    if _ENDPOINT not in os.environ:
-        try:
-            emulator = Emulator()
-        except RuntimeError as error:
-            pytest.skip(f"no emulator of AWS: {error}")
-        atexit.register(emulator.close)
-        os.environ[_ENDPOINT] = emulator.endpoint
-    return os.environ[_ENDPOINT]
 
 
 class _Keys:
@@ -52,7 +34,7 @@ async def open_queue(directory, *, receives_max):
     wire = Wire(
         "sqs",
         "AmazonSQS",
-        endpoint_url=endpoint(),
+        endpoint_url=shared_endpoint(),
         region="us-east-1",
         credentials=_Keys(),
         http=http,

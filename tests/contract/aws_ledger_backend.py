@@ -9,8 +9,9 @@ import hashlib
 from dataclasses import dataclass
 
 from aws_account_backend import open_account
-from aws_backend import VISIBILITY_S, endpoint, open_queue
+from aws_backend import VISIBILITY_S, open_queue
 
+from lab.emulator import ENDPOINT, shared_endpoint
 from receiptd.adapters.aws.contracts import AwsContracts
 from receiptd.adapters.aws.dynamodb import DynamoDb
 from receiptd.adapters.aws.errors import AwsError
@@ -49,7 +50,7 @@ async def open_tables(prefix, url=""):
     wire = Wire(
         "dynamodb",
         "DynamoDB_20120810",
-        endpoint_url=url or endpoint(),
+        endpoint_url=url or shared_endpoint(),
         region="us-east-1",
         credentials=_Keys(),
         http=http,
@@ -102,6 +103,7 @@ async def open_aws_ledger(directory, make, make_rest):
         rest,
         close,
         ["aws", str(directory)],
+        {ENDPOINT: shared_endpoint()},
         visibility_s=VISIBILITY_S,
         receives_max=RECEIVES_MAX,
         messages_first=True,

@@ -9,7 +9,7 @@ import asyncio
 import shutil
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,9 @@ class Backend:
     rest: Callable[[], Awaitable[Rest]]
     close: Callable[[], Awaitable[None]]
     crash_arguments: list[str]
-    """What crashing_process.py needs to open the same store."""
+    """What crashing_process.py needs to open the same store,"""
+    crash_variables: dict[str, str] = field(default_factory=dict)
+    """and in its environment."""
     visibility_s: float = VISIBILITY_S
     receives_max: int = RECEIVES_MAX
     messages_first: bool = False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 from dataclasses import replace
@@ -168,6 +169,7 @@ async def test_what_a_commit_returned_from_survives_kill_9_invariant_1(open_back
         text=True,
         timeout=30,
         check=False,
+        env={**os.environ, **backend.crash_variables},
     )
     assert process.returncode == -9, process.stderr
     told = [line.split() for line in process.stdout.splitlines()]

@@ -61,7 +61,7 @@ def test_bucket_and_pool():
     assert found.bucket.name == "shop-exports-123456789012-eu-central-1"
     assert found.bucket.expire_days == 7
     assert set(found.bucket.blocked.values()) == {True}
-    assert (found.pool.name, found.pool.server, found.pool.domain) == ("shop", "shop", "shop-123456789012")
+    assert (found.pool.name, found.pool.server, found.pool.domain) == ("shop", "receipts", "shop-123456789012")
     assert set(found.pool.scopes) == {"read", "write"}
 
 

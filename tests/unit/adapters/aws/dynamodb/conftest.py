@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import uuid
 from pathlib import Path
@@ -10,7 +9,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
-from lab.emulator import Emulator
+from lab.emulator import shared_endpoint
 
 sys.path.append(str(Path(__file__).parent))  # faulty_proxy
 sys.path.append(str(Path(__file__).parents[4] / "contract"))  # contract_makers, aws_ledger_backend
@@ -21,14 +20,7 @@ from faulty_proxy import FaultyProxy
 
 @pytest.fixture(scope="session")
 def dynamodb_url():
-    """The emulator that the environment names, or one for as long as the tests run."""
-    named = os.environ.get("RECEIPTD_AWS__ENDPOINT_URL")
-    if named:
-        yield named
-        return
-    emulator = Emulator()
-    yield emulator.endpoint
-    emulator.close()
+    return shared_endpoint()
 
 
 @pytest.fixture
