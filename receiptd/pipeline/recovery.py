@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 
 from receiptd.domain.lifecycle import RECOVERY_QUEUE
 from receiptd.domain.receipt import Receipt
@@ -55,15 +56,27 @@ class Recovery:
         if self._writer.settled.covers(item.receipt_id, item.version):
             return None  # the normal case, without a read
         committed = await self._writer.committed(item.client_id, item.receipt_id)
-        if committed is not None and committed.settled:
+        if committed is None or committed.version < item.version:
+            return self._later(item)
+        if committed.settled:
             return None
         receipt = await self._writer.current(item.client_id, item.receipt_id)
         if receipt is None:
-            return None  # the row of this message never came to be
+            return None
         self.taken_over += 1
-        if committed is not None and committed.terminal:
+        if committed.terminal:
             self._delivery.resume(receipt, self._clock.now())  # never before the end that it tells of is durable
         return item.message(RECOVERY_QUEUE, self._take_up(receipt))
+
+    def _later(self, item: WorkItem) -> Message | None:
+        """Return one more round for a message that came before its change, which may still be on its way.
+
+        A store may send a change's messages before it writes the row, and its process may stall between the two. The
+        next round is the last one: a change that was given up never comes.
+        """
+        if not item.version:
+            return None
+        return replace(item, version=0).message(RECOVERY_QUEUE, self._clock.now() + self._settings.delay_s)
 
     def _take_up(self, receipt: Receipt) -> float:
         """Hand on what is due; return when the message should come round again (seconds since the epoch).

@@ -17,7 +17,7 @@ _ACTIONS = frozenset({"resume", "redrive", "abandon"})
 class WorkItem:
     """A message's content: a receipt, and what to do with it (resume it, or an operator's redrive or abandon).
 
-    ``version`` is that of the change that owed the message; 0: no change did.
+    ``version`` is that of the change that owed the message; 0: no change did, or it need not be waited for.
     """
 
     client_id: str

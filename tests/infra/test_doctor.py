@@ -81,6 +81,17 @@ async def test_what_is_wrong_is_told_by_name_and_attribute(account, prefix):
     assert wrong[account.resources.bucket.name].attribute == "PublicAccessBlock"
 
 
+async def test_a_second_pool_of_the_name_is_told(account):
+    await make(account)
+    name = account.resources.pool.name
+    async with account.session.client("cognito-idp") as cognito:
+        second = (await cognito.create_user_pool(PoolName=name))["UserPool"]["Id"]
+        (wrong,) = [finding for finding in await look(account) if not finding.well]
+        await cognito.delete_user_pool(UserPoolId=second)
+    assert (wrong.kind, wrong.name, wrong.verdict) == ("user pool", name, Verdict.DIFFERS)
+    assert wrong.detail == f"the name {name} is that of 2 user pools: delete or rename all but one"
+
+
 async def test_what_is_forbidden_comes_with_the_policy_that_allows_it(account, open_account, prefix, monkeypatch):
     await make(account)
     granted = {

@@ -124,3 +124,30 @@ async def test_the_message_of_what_settled_here_is_dropped_without_a_read_unless
 async def test_the_message_of_a_row_that_never_came_to_be_is_dropped(parts):
     *_, recovery = parts
     assert await recovery._handle(ITEM) is None
+
+
+async def test_a_message_that_came_before_its_row_has_one_more_round_invariant_11(parts):
+    writer, lane, _, recovery = parts
+    now = SystemClock().now()
+    again = await recovery._handle(replace(ITEM, version=1))
+    assert again.visible_at - now == pytest.approx(30, abs=2)
+    await writer.create(fresh(now))
+    assert await recovery._handle(WorkItem.parse(again)) is not None
+    assert len(lane.taken) == 1
+
+
+async def test_a_message_that_came_before_its_replay_has_one_more_round(parts):
+    writer, _, delivery, recovery = parts
+    await writer.create(fresh(SystemClock().now()))
+    await writer.apply("c", ITEM.receipt_id, lc.Confirmed("tax", 1.0))
+    settled = await writer.apply("c", ITEM.receipt_id, lc.Delivered(2.0, 200))
+    again = await recovery._handle(replace(ITEM, version=settled.version + 1))
+    reopened = await writer.apply("c", ITEM.receipt_id, lc.ReplayAsked(3.0))
+    assert await recovery._handle(WorkItem.parse(again)) is not None
+    assert delivery.taken == [reopened]
+
+
+async def test_the_message_of_a_change_that_never_came_is_dropped_after_another_round(parts):
+    *_, recovery = parts
+    again = await recovery._handle(replace(ITEM, version=1))
+    assert await recovery._handle(WorkItem.parse(again)) is None

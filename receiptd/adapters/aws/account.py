@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 import botocore.exceptions  # type: ignore[import-untyped]
 
 from receiptd.adapters.aws.resources import Place
-from receiptd.domain.errors import StorageError
+from receiptd.domain.errors import ConfigurationError, StorageError
 
 ClientError: Final = botocore.exceptions.ClientError
 UNREACHABLE: Final = (
@@ -67,9 +67,18 @@ def unsupported(error: Any) -> bool:
 
 
 async def find_pool(cognito: Any, name: str) -> str | None:
-    """Return the id of the user pool called ``name``, or None. Raises ClientError."""
-    async for page in cognito.get_paginator("list_user_pools").paginate(PaginationConfig={"PageSize": 60}):
-        for pool in page["UserPools"]:
-            if pool["Name"] == name:
-                return str(pool["Id"])
-    return None
+    """Return the id of the user pool called ``name``, or None.
+
+    Raises:
+        ClientError: the service refused.
+        ConfigurationError: several have that name, which Cognito allows, and whose tokens count is not for us to guess.
+    """
+    found = [
+        str(pool["Id"])
+        async for page in cognito.get_paginator("list_user_pools").paginate(PaginationConfig={"PageSize": 60})
+        for pool in page["UserPools"]
+        if pool["Name"] == name
+    ]
+    if len(found) > 1:
+        raise ConfigurationError(f"the name {name} is that of {len(found)} user pools: delete or rename all but one")
+    return found[0] if found else None

@@ -16,6 +16,7 @@ from receiptd.adapters.aws.account import UNREACHABLE, ClientError, Clients, cod
 from receiptd.adapters.aws.provision import domain_owner, expires, public_access, same, scopes_of
 from receiptd.adapters.aws.resources import Bucket, Queue, Resources, Table
 from receiptd.adapters.checkup import Finding, Verdict
+from receiptd.domain.errors import ConfigurationError
 
 _MISSING: Final = frozenset(
     {"404", "NoSuchBucket", "NonExistentQueue", "QueueDoesNotExist", "ResourceNotFoundException"}
@@ -79,6 +80,8 @@ class _Visit:
             await work(self, resources, wanted)
         except _GoneError:
             pass
+        except ConfigurationError as error:
+            self.tell(Verdict.DIFFERS, detail=str(error))
         except ClientError as error:  # it was there a moment ago
             self.tell(Verdict.MISSING, detail=str(error))
         except UNREACHABLE as error:

@@ -1,9 +1,9 @@
 """The ledger on one DynamoDB table: the messages first, then the rows, each write conditional on the version.
 
 A row therefore never stands without the message that will bring its receipt back (invariant 11); a message whose row
-never came to be finds nothing and is dropped. Every write carries a mark of its own, so that one that took effect
-unseen (a timeout, a repeated call) is recognised when the item is read back. What fails for one change, such as its
-client's throttled partition, fails that change alone (invariant 12).
+never came to be finds nothing, goes round once more and is dropped. Every write carries a mark of its own, so that one
+that took effect unseen (a timeout, a repeated call) is recognised when the item is read back. What fails for one
+change, such as its client's throttled partition, fails that change alone (invariant 12).
 
 What is final may be kept in memory: a receipt that is settled and never had a webhook changes no more, in any process.
 Everything else is read from the table, strongly consistent, because another daemon may have written since

@@ -34,6 +34,8 @@ _ATTEMPTS_MAX: Final = 8
 _PAUSE_S: Final = 0.05
 _THROTTLED_PAUSE_S: Final = 0.2
 _PAUSE_MAX_S: Final = 2.0
+_TRY_MIN_S: Final = 0.1
+"""With less time left, another try would only make it unknown whether it took effect."""
 _CLOCK_TOLERANCE_S: Final = 60.0
 _MESSAGE_MAX: Final = 300
 _OK: Final = 200  # RFC 9110, section 15.3.1
@@ -130,7 +132,7 @@ class Wire:
                     self._clock_offset_s, clock_set = error.offset_s, True
                     continue
                 pause_s = _pause_s(attempt, error)
-                if not error.passing or loop.time() + pause_s >= deadline:
+                if not error.passing or loop.time() + pause_s + _TRY_MIN_S >= deadline:
                     raise
             await asyncio.sleep(pause_s)
 

@@ -75,7 +75,7 @@ async def test_what_may_pass_is_tried_again(service, wire, usage, fault, verdict
     assert usage.failures == {("sqs", "DeleteMessageBatch", code): 1}
 
     service.script = [fault]
-    error = await failure(wire, timeout_s=0.3)
+    error = await failure(wire, timeout_s=0.5)
     assert (error.code, error.unknown, error.passing) == (code, unknown, True)
 
 
@@ -107,7 +107,7 @@ async def test_a_refusal_after_an_unknown_try_is_unknown(service, wire):
 
 
 async def test_nobody_there_is_known(make_wire):
-    error = await failure(make_wire(endpoint_url="http://127.0.0.1:1"), timeout_s=0.3)
+    error = await failure(make_wire(endpoint_url="http://127.0.0.1:1"), timeout_s=0.5)
     assert (error.code, error.unknown, error.passing) == ("", False, True)
 
 
@@ -135,7 +135,7 @@ async def test_a_try_that_hangs_is_given_up_and_repeated(service, make_wire):
 async def test_the_deadline_ends_a_call_that_may_have_taken_effect(service, wire):
     service.script = [silence]
     begun = time.monotonic()
-    error = await failure(wire, timeout_s=0.3)
+    error = await failure(wire, timeout_s=0.5)
     assert (error.code, error.unknown, error.passing) == ("", True, True)
     assert 0.2 < time.monotonic() - begun < 1.0
 
