@@ -114,7 +114,7 @@ class Daemon:
             clock=self._clock,
         )
         self._watch = Watch(store.reader, settings.http.waiters_max)
-        self._intake = Intake(self._checking, self._writer, self._clock, settings.http.in_flight_max)
+        self._intake = Intake(settings.http, self._checking, self._writer, self._clock)
         registry = CollectorRegistry()
         self._writer.listen(Dispatcher(self._lanes, self._delivery).committed)
         self._writer.listen(self._watch.committed)

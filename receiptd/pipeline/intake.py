@@ -1,7 +1,7 @@
 """Intake: from a posted document to its first durable record.
 
 Decode, find the type, validate, derive the id, commit. Nothing waits in memory between a client's bytes and the answer
-except the commit itself, and no more than ``in_flight_max`` of them at a time.
+except the commit itself, and no more than ``http.in_flight_max`` of them at a time.
 """
 
 from __future__ import annotations
@@ -16,12 +16,8 @@ from receiptd.pipeline.checking import Checking
 from receiptd.pipeline.writer import Writer
 from receiptd.ports import Clock
 from receiptd.runtime import crash
+from receiptd.settings import HttpSettings
 
-KEY_OVERLAP_S = 6 * 3600.0
-"""How far into a UTC day the keys of the day before are looked for: a key holds at least this long, in seconds.
-
-Looking all day long would cost a read for each receipt (5 % of its CPU on SQLite, a read unit on DynamoDB).
-"""
 _DAY_S = 86_400
 
 
@@ -47,13 +43,14 @@ class Accepted:
 
 
 class Intake:
-    """Takes receipts in."""
+    """Takes receipts in, within the bounds of ``settings``."""
 
-    def __init__(self, checking: Checking, writer: Writer, clock: Clock, in_flight_max: int) -> None:
+    def __init__(self, settings: HttpSettings, checking: Checking, writer: Writer, clock: Clock) -> None:
         self._checking = checking
         self._writer = writer
         self._clock = clock
-        self._in_flight_max = in_flight_max
+        self._in_flight_max = settings.in_flight_max
+        self._key_overlap_s = settings.key_overlap_hours * 3600
         self.in_flight = 0
 
     def check_capacity(self) -> None:
@@ -95,7 +92,7 @@ class Intake:
                 raise
             return Accepted(standing, replayed=True)
         standing = None
-        if now % _DAY_S < KEY_OVERLAP_S:
+        if now % _DAY_S < self._key_overlap_s:
             standing = await self._standing(posting.client_id, receipt_ids[1:])
         if standing is None:
             submission = Submission(

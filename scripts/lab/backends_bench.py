@@ -32,7 +32,7 @@ from lab.client import Session, outbound, wait_ready
 from lab.figures import quantile
 from lab.load import Make, closed_loop, open_loop
 from lab.peers import Peers, Tally, Target
-from lab.site import ROOT, Client, Site, SiteError
+from lab.site import ROOT, SAME_ALL_DAY, Client, Site, SiteError
 from lab.slices import Slice, measure
 from lab.wire import CALLING, SERVING
 from receiptd.adapters.aws.contracts import AwsContracts
@@ -54,7 +54,7 @@ _SETTLE_S: Final = 2.5
 """Recovery messages come round a second after their receipt, and are taken within another."""
 _WARM_UP_S: Final = 1.5
 _SHOWN_MAX: Final = 10
-_COMMON: Final = {"RECOVERY__DELAY_S": str(_RECOVERY_S)}
+_COMMON: Final = {"RECOVERY__DELAY_S": str(_RECOVERY_S), **SAME_ALL_DAY}
 _ON_AWS: Final = {
     "HTTP__HOST": "127.0.0.1",
     "AWS__REGION": aws_stubs.REGION,

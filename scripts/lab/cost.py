@@ -18,6 +18,7 @@ from typing import Any, Final
 from lab import backends_bench, cost_metrics, cost_model, pipeline_bench
 from lab.cost_model import INSTANCES_MIN, PEAK_RATE, WORKING_RATE, Line, Measured
 from lab.site import ROOT, SiteError
+from receiptd.settings import HttpSettings
 
 PRICES: Final = ROOT / "config" / "prices.toml"
 _RATES: Final = (WORKING_RATE / INSTANCES_MIN, PEAK_RATE / INSTANCES_MIN)
@@ -110,6 +111,10 @@ def tables(prices: Mapping[str, Any], working: Measured, peak: Measured) -> str:
             "Status reads of the bench come where clients ask most: right after the POST and right after the webhook, "
             "when a write is about to answer them. "
             f"If each of them took a unit, a million would cost ${all_read:.3f} more."
+        ),
+        (
+            f"In the first {HttpSettings().key_overlap_hours:g} hours of a UTC day (http.key_overlap_hours) a receipt "
+            f"takes a read unit more than counted: ${prices['dynamodb']['million_read_units']:.3f} a million."
         ),
         (
             f"DynamoDB with provisioned capacity, scaled to 70 %: ${provisioned:,.0f} a month, not ${on_demand:,.0f}; "

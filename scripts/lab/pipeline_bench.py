@@ -22,7 +22,7 @@ from lab import backends_bench, documents
 from lab.children import Child, free_ports
 from lab.client import Session, wait_ready
 from lab.peers import Peers, Target
-from lab.site import Site
+from lab.site import SAME_ALL_DAY, Site
 from lab.slices import Meter, Plan, report, table
 
 _CLIENT = "bench"
@@ -62,7 +62,7 @@ def measure(arguments: argparse.Namespace) -> tuple[dict[str, Any], str]:
     if arguments.backend == "aws":
         result = backends_bench.run(arguments)
         return result, backends_bench.table(result)
-    site = Site(settings={}, registrar=_REGISTRAR)
+    site = Site(settings=SAME_ALL_DAY, registrar=_REGISTRAR)
     try:
         result = uvloop.run(run(arguments, site))
     finally:

@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Final
 
 from lab.children import Child, free_ports
 from receiptd.domain.signatures import new_secret
@@ -19,6 +20,10 @@ from receiptd.domain.signatures import new_secret
 ROOT = Path(__file__).resolve().parents[2]
 REGISTRARS = {"tax": "original", "warehouse": "canonical"}
 _COMMAND_TIMEOUT_S = 60.0
+
+
+SAME_ALL_DAY: Final = {"HTTP__KEY_OVERLAP_HOURS": "0"}
+"""Settings of a benchmark: without it the first hours of a UTC day cost a read more."""
 
 
 class SiteError(Exception):

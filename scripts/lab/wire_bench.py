@@ -51,6 +51,7 @@ _UPDATE = 'UPDATE "receiptd-receipts" SET v=? SET s=? SET p=? WHERE c=? AND r=? 
 _IN_FLIGHT = 4
 _ROUND_S = 0.05
 _TIMEOUT_S = 30.0
+_READS = 20
 _QUERY_BYTES = 1_000_000
 _START_MAX_S = 10.0
 
@@ -101,6 +102,11 @@ def _answers() -> dict[str, Any]:
             "ConsumedCapacity": [capacity],
         },
         "GetItem": {"Item": _item(1, rng), "ConsumedCapacity": capacity},
+        "BatchGetItem": {
+            "Responses": {"receiptd-receipts": [_item(n, rng) for n in range(_READS)]},
+            "UnprocessedKeys": {},
+            "ConsumedCapacity": [capacity],
+        },
         "Query": {"Items": items, "Count": len(items), "ScannedCount": len(items), "ConsumedCapacity": capacity},
     }
 
@@ -158,6 +164,15 @@ _GET = {
     "ConsistentRead": True,
     "ReturnConsumedCapacity": "TOTAL",
 }
+_GET_MANY = {
+    "RequestItems": {
+        "receiptd-receipts": {
+            "Keys": [{"c": {"S": "shop-1"}, "r": {"S": f"2026-01-01-{n:032x}"}} for n in range(_READS)],
+            "ConsistentRead": True,
+        }
+    },
+    "ReturnConsumedCapacity": "TOTAL",
+}
 _QUERY = {
     "TableName": "receiptd-receipts",
     "KeyConditionExpression": "c = :c AND r > :r",
@@ -191,6 +206,11 @@ def _ours(endpoint: str, http: OutboundClient) -> dict[str, Call]:
     async def get() -> None:
         in_bytes((await dynamodb.call("GetItem", _GET, timeout_s=_TIMEOUT_S))["Item"])
 
+    async def get_many() -> None:
+        answer = await dynamodb.call("BatchGetItem", _GET_MANY, timeout_s=_TIMEOUT_S)
+        for item in answer["Responses"]["receiptd-receipts"]:
+            in_bytes(item)
+
     async def query() -> None:
         for item in (await dynamodb.call("Query", _QUERY, timeout_s=_TIMEOUT_S))["Items"]:
             in_bytes(item)
@@ -202,6 +222,7 @@ def _ours(endpoint: str, http: OutboundClient) -> dict[str, Call]:
         "ChangeMessageVisibilityBatch": lambda: sqs.change_visibility(_QUEUE, handles, 60, timeout_s=_TIMEOUT_S),
         "BatchExecuteStatement": execute,
         "GetItem": get,
+        "BatchGetItem": get_many,
         "Query": query,
     }
 
@@ -223,6 +244,7 @@ def _theirs(sqs: Any, dynamodb: Any) -> dict[str, Call]:
         "ChangeMessageVisibilityBatch": lambda: sqs.change_message_visibility_batch(QueueUrl=_QUEUE, Entries=changes),
         "BatchExecuteStatement": lambda: dynamodb.batch_execute_statement(**_statements(lambda: progress)),
         "GetItem": lambda: dynamodb.get_item(**_GET),
+        "BatchGetItem": lambda: dynamodb.batch_get_item(**_GET_MANY),
         "Query": lambda: dynamodb.query(**_QUERY),
     }
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,7 @@ from receiptd.domain.receipt import ReceiptState
 from receiptd.pipeline.checking import Checking
 from receiptd.pipeline.intake import Intake, Posting
 from receiptd.pipeline.writer import Writer
-from receiptd.settings import RecoverySettings, WriterSettings
+from receiptd.settings import HttpSettings, RecoverySettings, WriterSettings
 
 NOON = 1_780_000_000.0 // 86_400 * 86_400 + 43_200
 MIDNIGHT = NOON + 43_200
@@ -38,10 +39,10 @@ class SetClock:
 class Node:
     """Writer and intake of one process, on a store."""
 
-    def __init__(self, store: EmbeddedStore, clock: SetClock, in_flight_max: int = 100) -> None:
+    def __init__(self, store: EmbeddedStore, clock: SetClock, **settings: Any) -> None:
         self.writer = Writer(store.ledger, clock, WriterSettings(linger_ms=0), RecoverySettings())
         self.checking = Checking(lambda: TYPES)
-        self.intake = Intake(self.checking, self.writer, clock, in_flight_max)
+        self.intake = Intake(HttpSettings(**settings), self.checking, self.writer, clock)
         self._task = asyncio.create_task(self.writer.run())
 
     async def stop(self) -> None:
@@ -98,12 +99,17 @@ async def test_a_retry_after_midnight_finds_the_receipt_of_the_day_before(node, 
         await node.intake.submit(replace(posting, body=posting.body + b"\n"))
 
 
-@pytest.mark.parametrize(("hours", "same"), [(5.9, True), (6.1, False)])
-async def test_a_key_holds_six_hours_into_the_next_day(node, clock, posting, hours, same):
+@pytest.mark.parametrize(
+    ("settings", "hours", "same"),
+    [({}, 5.9, True), ({}, 6.1, False), ({"key_overlap_hours": 0}, 0.1, False), ({"key_overlap_hours": 8}, 7.9, True)],
+)
+async def test_a_key_holds_some_hours_into_the_next_day(store, clock, posting, *, settings, hours, same):
+    node = Node(store, clock, **settings)
     clock.at = MIDNIGHT - 1
     first = await node.intake.submit(replace(posting, idempotency_key=str(hours)))
     clock.at = MIDNIGHT + hours * 3600
     again = await node.intake.submit(replace(posting, idempotency_key=str(hours)))
+    await node.stop()
     assert (again.receipt.receipt_id == first.receipt.receipt_id) is same
 
 

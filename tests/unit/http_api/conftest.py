@@ -162,7 +162,7 @@ class Face:
         self.writer = Writer(self.ledger, clock, writer_settings, RecoverySettings())
         self.watch = Watch(self.ledger, self.settings.waiters_max)
         self.writer.listen(self.watch.committed)
-        self.intake = Intake(Checking(), self.writer, clock, self.settings.in_flight_max)
+        self.intake = Intake(self.settings, Checking(), self.writer, clock)
         registrar = RegistrarSettings(id="tax", url="http://tax", callback={"secrets": (CALLBACK_SECRET,)})
         self.api = Api(
             intake=self.intake,
