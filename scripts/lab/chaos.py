@@ -50,6 +50,8 @@ _KEEP = 2_000_000
 _AWS_VISIBILITY_S = 5
 _BACKENDS = {"embedded": 200.0, "aws": 40.0}
 """The backends, and how many documents a second each is asked to take by default: emulators are slow."""
+_DRAIN_RATES = {"embedded": 500.0, "aws": 150.0}
+"""How many a second a registrar takes of a backlog by default."""
 _SETTINGS = {
     "WEBHOOKS__SCHEDULE_S": json.dumps([0.5, 1, 1, *[2] * 40]),
     "WEBHOOKS__TIMEOUT_S": "2",
@@ -369,14 +371,14 @@ def main() -> None:
     parser.add_argument(
         "--backlog", type=int, default=0, metavar="N", help="no kills: park N receipts by an outage, and let them drain"
     )
-    parser.add_argument("--drain-rate", type=float, default=0.0, help="of that (default: the backend's rate)")
+    parser.add_argument("--drain-rate", type=float, default=0.0, help=f"of that, a second (default: {_DRAIN_RATES})")
     parser.add_argument("--keep", action="store_true", help="keep the directory with store and logs")
     parser.add_argument("--json", action="store_true", help="print the JSON line only")
     arguments = parser.parse_args()
     if arguments.daemons != 1 and arguments.backend != "aws":
         parser.error("--daemons needs --backend aws: the embedded store has one daemon")
     arguments.rate = arguments.rate or _BACKENDS[arguments.backend]
-    arguments.drain_rate = arguments.drain_rate or arguments.rate
+    arguments.drain_rate = arguments.drain_rate or _DRAIN_RATES[arguments.backend]
     arguments.passes = (20, 200) if arguments.backend == "embedded" else (1, 20)
     site = _site(arguments)
     _say(f"site: {site.folder}")
