@@ -80,7 +80,7 @@ class Redriven:
 
 @value
 class Abandoned:
-    """An operator gives a registration up: it counts as rejected."""
+    """An operator gives a parked registration up: it counts as rejected."""
 
     registrar: str
     at: float
@@ -202,6 +202,8 @@ def advance(receipt: Receipt, event: Event) -> tuple[Receipt, tuple[Effect, ...]
     registration = receipt.registration(event.registrar)
     if registration is None or registration.state in FINAL_REGISTRATIONS:
         return receipt, ()
+    if isinstance(event, (Redriven, Abandoned)) and registration.state is not RegistrationState.PARKED:
+        return receipt, ()  # the operator's wish came twice, or late
     changed, effects = _advance_registration(registration, event)
     if changed is registration:
         return receipt, ()

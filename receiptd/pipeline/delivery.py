@@ -185,10 +185,9 @@ class Delivery:
         parked = self._parked.pop(item.client_id, 0)
         if parked > 1:
             self._parked[item.client_id] = parked - 1
-        committed = await self._writer.committed(item.client_id, item.receipt_id)
+        committed, receipt = await self._writer.read(item.client_id, item.receipt_id)
         if committed is None or not committed.terminal:
             return None  # a webhook never goes out before the end that it tells of is durable
-        receipt = await self._writer.current(item.client_id, item.receipt_id)
         if receipt is None or receipt.delivery is None:
             return None
         now, due_at = self._clock.now(), receipt.delivery.due_at

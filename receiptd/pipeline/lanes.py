@@ -205,7 +205,7 @@ class Lane:
         elif item.action == "redrive":
             await self._writer.apply(item.client_id, item.receipt_id, Redriven(self.name, now))
         else:
-            receipt = await self._writer.current(item.client_id, item.receipt_id)
+            _, receipt = await self._writer.read(item.client_id, item.receipt_id)
             if receipt is not None and self._wants_call(receipt.registration(self.name), now):
                 self.offer(receipt, returning=True)
 

@@ -55,13 +55,10 @@ class Recovery:
     async def _handle(self, item: WorkItem) -> Message | None:
         if self._writer.settled.covers(item.receipt_id, item.version):
             return None  # the normal case, without a read
-        committed = await self._writer.committed(item.client_id, item.receipt_id)
+        committed, receipt = await self._writer.read(item.client_id, item.receipt_id)
         if committed is None or committed.version < item.version:
             return self._later(item)
-        if committed.settled:
-            return None
-        receipt = await self._writer.current(item.client_id, item.receipt_id)
-        if receipt is None:
+        if committed.settled or receipt is None:
             return None
         self.taken_over += 1
         if committed.terminal:

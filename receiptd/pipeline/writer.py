@@ -106,6 +106,8 @@ class Writer:
             StorageError: whether it was stored is unknown; a retry under the same key converges.
         """
         live = self._live.get(receipt.receipt_id)
+        if live is not None and live.idle:
+            live = await self._refresh(live)
         if live is None:
             live = _Live(None, receipt)
             self._remember(live)
@@ -120,8 +122,14 @@ class Writer:
             UnknownReceiptError: there is no such receipt of this client.
             StorageError: whether it was stored is unknown.
         """
-        live = self._known(client_id, receipt_id) or await self._find(client_id, receipt_id)
-        self._stage(live, event, lazy=False)
+        live = self._known(client_id, receipt_id)
+        if live is None:
+            live = await self._find(client_id, receipt_id)
+            self._stage(live, event, lazy=False)
+        elif not self._stage(live, event, lazy=False) and live.idle:
+            # Another process may have brought it to where the event matters.
+            live = await self._refresh(live) or await self._find(client_id, receipt_id)
+            self._stage(live, event, lazy=False)
         return await self._durable(live)
 
     async def note(self, client_id: str, receipt_id: str, event: Event) -> Receipt:
@@ -144,10 +152,20 @@ class Writer:
         except UnknownReceiptError:
             return None
 
-    async def committed(self, client_id: str, receipt_id: str) -> Receipt | None:
-        """Return the receipt as it is durable, or None: also while it is just being created."""
+    async def read(self, client_id: str, receipt_id: str) -> tuple[Receipt | None, Receipt | None]:
+        """Return the receipt as it is durable, and with every event applied so far here.
+
+        What this process remembers is read anew, because another one may have brought it further. The first is None
+        when there is no such receipt of this client, or it is just being created; the second in the former case only.
+        Raises StorageError.
+        """
         live = self._known(client_id, receipt_id)
-        return live.base if live is not None else await self._ledger.get(client_id, receipt_id)
+        if live is not None and live.idle:
+            live = await self._refresh(live)
+        if live is not None:
+            return live.base, live.head
+        receipt = await self._ledger.get(client_id, receipt_id)
+        return receipt, receipt
 
     async def standing(self, client_id: str, receipt_id: str) -> Receipt | None:
         """Return the durable receipt, or None; one that is just being created is waited for.
@@ -197,15 +215,34 @@ class Writer:
             raise UnknownReceiptError(f"there is no receipt {receipt_id}")
         return live
 
-    def _stage(self, live: _Live, event: Event, *, lazy: bool) -> None:
+    async def _refresh(self, live: _Live) -> _Live | None:
+        """Read an idle receipt anew; return it as it is known then, None when there is none. Raises StorageError."""
+        receipt_id = live.head.receipt_id
+        row = await self._ledger.get(live.head.client_id, receipt_id)
+        known = self._live.get(receipt_id)
+        if known is not None and not (known is live and live.idle):
+            return known  # it has gone on meanwhile
+        self._forget(receipt_id)
+        if row is None:
+            return None
+        fresh = _Live(row, row)
+        if row.settled:
+            self.settled.note(row)
+        else:
+            self._remember(fresh)
+        return fresh
+
+    def _stage(self, live: _Live, event: Event, *, lazy: bool) -> bool:
+        """Apply ``event``; say whether it changed anything."""
         head, effects = advance(live.head, event)
         if head is live.head:
             self._release(live)
-            return
+            return False
         live.head = head
         pending = self._pend(live, lazy=lazy)
         pending.events.append(event)
         pending.effects.extend(effects)
+        return True
 
     def _pend(self, live: _Live, *, lazy: bool) -> _Pending:
         pending = live.pending
