@@ -119,6 +119,10 @@ class WorkQueue(Protocol):
         """Make the messages durable. Raises StorageError."""
         ...
 
+    async def post(self, messages: Sequence[Message]) -> Sequence[StorageError | None]:
+        """Make the messages durable; return for each None, or why it may not be."""
+        ...
+
     async def receive(self, queue: str, limit: int, wait_s: float) -> Sequence[Received]:
         """Return up to ``limit`` visible messages; wait up to ``wait_s`` seconds for the first. Empty when none."""
         ...

@@ -1,15 +1,17 @@
 """The consumer: takes messages from one durable queue, hands each on, and acknowledges what was handed on.
 
 A message is acknowledged when its receipt is in this process's hands: the receipt's recovery message stands behind it
-until the receipt is settled. A handler that fails leaves its message: it comes again, and ends as a dead letter. While
-a batch is in work longer than usual (a slow store), its messages are kept invisible, so that nobody else takes up the
-same work; not for ever, because a handler that hangs must not keep a message from those that could handle it.
+until the receipt is settled. A handler that fails leaves its message: it comes again, and ends as a dead letter; where
+the store failed it comes ever later, so that it outlives a day without a store. While a batch is in work longer than
+usual (a slow store), its messages are kept invisible, so that nobody else takes up the same work; not for ever, because
+a handler that hangs must not keep a message from those that could handle it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
@@ -23,6 +25,7 @@ _log = logging.getLogger("receiptd.consumer")
 _RECEIVE_WAIT_S: Final = 20.0
 _FULL_PAUSE_S: Final = 0.05
 _STORE_PAUSE_S: Final = 1.0
+_PUT_OFF_MAX_S: Final = 900.0
 _PARALLEL_MAX: Final = 16
 """Messages of a batch that are handled side by side: most need one read, and a store may be milliseconds away."""
 
@@ -77,7 +80,9 @@ class _Batch:
         self._count = len(received)
         self._kept = dict(enumerate(received))
         """What is in work or waits for it, and what is done but not acknowledged yet."""
-        self._next_round: list[Message] = []
+        self._left: list[Received] = []
+        """What the store would not have now."""
+        self._next_round: dict[int, Message] = {}
 
     async def work(self) -> None:
         """Handle every message; make durable what follows, then acknowledge. Raises StorageError."""
@@ -85,10 +90,11 @@ class _Batch:
         try:
             await asyncio.gather(*(self._take() for _ in range(min(self._count, _PARALLEL_MAX))))
             if self._next_round:
-                await self._queue.send(self._next_round)
+                await self._send_next_round()
             crash.point("before-acknowledge")
             if self._kept:
                 await self._queue.acknowledge(self._name, list(self._kept.values()))
+            await self._put_off()
         finally:
             keeper.cancel()
 
@@ -101,16 +107,33 @@ class _Batch:
                 _log.warning("message dropped", extra={"queue": self._name, "reason": str(error)})
             except StorageError as error:
                 # This one row cannot be read or written now: the others of the batch go on without it.
-                _log.warning(
-                    "message left", extra={"queue": self._name, "receipt": one.message.key, "reason": str(error)}
-                )
-                del self._kept[number]
+                self._leave(number, error)
             except Exception:  # noqa: BLE001 - invariant 12: a poison message must not take the others with it
                 _log.exception("fault over a message", extra={"queue": self._name, "receipt": one.message.key})
                 del self._kept[number]
             else:
                 if follows is not None:
-                    self._next_round.append(follows)
+                    self._next_round[number] = follows
+
+    async def _send_next_round(self) -> None:
+        """Make durable what follows. Where that failed the message is left, and no other: it would come twice."""
+        faults = await self._queue.post(list(self._next_round.values()))
+        for number, fault in zip(self._next_round, faults, strict=True):
+            if fault is not None:
+                self._leave(number, fault)
+
+    def _leave(self, number: int, error: StorageError) -> None:
+        one = self._kept.pop(number)
+        self._left.append(one)
+        _log.warning("message left", extra={"queue": self._name, "receipt": one.message.key, "reason": str(error)})
+
+    async def _put_off(self) -> None:
+        """Let what was left come again ever later: a store that is away for hours is no reason for dead letters."""
+        waits: defaultdict[float, list[Received]] = defaultdict(list)
+        for one in self._left:
+            waits[min(2.0 ** min(one.receives, 10), _PUT_OFF_MAX_S)].append(one)
+        for wait_s, received in waits.items():
+            await self._queue.extend(self._name, received, wait_s)
 
     async def _keep(self) -> None:
         """Keep the messages invisible to others until cancelled, or for as long as is bearable."""

@@ -42,6 +42,11 @@ async def test_a_sent_message_is_durable_invariant_1(open_backend):
     assert keys(await take((await open_backend()).queue)) == ["a"]
 
 
+async def test_posting_says_of_each_message_that_it_is_durable(queue):
+    assert list(await queue.post([message("jobs", "a"), message("webhooks", "b")])) == [None, None]
+    assert [one.message.key for one in await queue.receive("webhooks", 10, 1.0)] == ["b"]
+
+
 async def test_queues_do_not_mix(queue):
     await queue.send([message("jobs", "a"), message("recovery", "a"), message("registrar.tax", "b")])
     assert keys(await take(queue, "registrar.tax")) == ["b"]

@@ -136,3 +136,38 @@ async def test_a_store_that_cannot_keep_messages_does_not_end_their_work(queue, 
     assert len(done) == 1
     assert depth.ready == 0
     assert {"messages in work are not kept", "fault in keeping messages"} <= {one.message for one in caplog.records}
+
+
+async def test_what_the_store_would_not_have_comes_ever_later(queue, monkeypatch):
+    await queue.send([WorkItem("c", "r").message("q", 0.0)])
+    waits = []
+    extend = queue.extend
+
+    async def note(name, received, visible_in_s):
+        waits.append(visible_in_s)
+        await extend(name, received, 0.0)
+
+    async def handle(item):
+        raise StorageError("the store is away")
+
+    monkeypatch.setattr(queue, "extend", note)
+    await consumed(queue, handle, until=lambda: len(waits) > 11)
+    assert waits[:12] == [2, 4, 8, 16, 32, 64, 128, 256, 512, 900, 900, 900]
+
+
+async def test_a_next_round_that_cannot_be_sent_leaves_its_own_message_only_invariant_12(queue, monkeypatch):
+    await queue.send([WorkItem("c", name).message("q", 0.0) for name in ("r-0", "r-1", "r-2")])
+    later = SystemClock().now() + 3600
+    seen = []
+
+    async def post(messages):
+        return [StorageError("throttled") if one.key == "r-1" else None for one in messages]
+
+    async def handle(item):
+        seen.append(item.receipt_id)
+        return item.message("q", later)
+
+    monkeypatch.setattr(queue, "post", post)
+    await consumed(queue, handle, until=lambda: len(seen) == 3)
+    depth = await queue.depth("q")
+    assert (depth.ready, depth.delayed) == (0, 1), "r-1; those of the others would be the ones that were sent"

@@ -16,6 +16,7 @@ from functools import partial
 from typing import Final
 
 from receiptd.adapters.embedded.database import Database
+from receiptd.domain.errors import StorageError
 from receiptd.domain.lifecycle import RECOVERY_QUEUE
 from receiptd.ports import Clock, Message, QueueDepth, Received
 
@@ -75,6 +76,14 @@ class EmbeddedQueue:
     async def send(self, messages: Sequence[Message]) -> None:
         """Make the messages durable. Raises StorageError."""
         await self._database.write(lambda cursor: put_messages(cursor, messages), lambda _: self.announce(messages))
+
+    async def post(self, messages: Sequence[Message]) -> list[StorageError | None]:
+        """Make the messages durable, all or none; return for each None, or why it may not be."""
+        try:
+            await self.send(messages)
+        except StorageError as error:
+            return [error] * len(messages)
+        return [None] * len(messages)
 
     def announce(self, messages: Iterable[Message]) -> None:
         """Wake whoever waits for one of these messages, now that they are durable."""
