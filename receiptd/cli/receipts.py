@@ -250,11 +250,12 @@ async def _parked(store: Store, registrars: Sequence[str]) -> list[Order]:
     from receiptd.domain.lifecycle import registrar_queue
     from receiptd.pipeline.work import WorkItem
 
-    return [
+    orders = [
         Order(registrar, WorkItem.parse(letter))
         for registrar in registrars
         for letter in await store.queue.dead_letters(registrar_queue(registrar), _DEAD_MAX)
     ]
+    return list({order.key: order for order in orders}.values())  # a letter that was renewed is there twice
 
 
 async def _parked_in(store: Store, receipt_id: str, client: str, registrar: str) -> list[Order]:

@@ -11,8 +11,8 @@ import logging
 from collections.abc import Mapping
 from dataclasses import replace
 
-from receiptd.domain.lifecycle import RECOVERY_QUEUE
-from receiptd.domain.receipt import Receipt
+from receiptd.domain.lifecycle import RECOVERY_QUEUE, registrar_queue
+from receiptd.domain.receipt import Receipt, RegistrationState
 from receiptd.pipeline.consumer import consume
 from receiptd.pipeline.delivery import Delivery
 from receiptd.pipeline.lanes import Lane
@@ -24,6 +24,7 @@ from receiptd.settings import RecoverySettings
 _log = logging.getLogger("receiptd.recovery")
 _BATCH_MAX = 200
 _SOON_S = 1.0
+_WEEK_S = 7 * 86_400.0
 
 
 class Recovery:
@@ -63,7 +64,9 @@ class Recovery:
         self.taken_over += 1
         if committed.terminal:
             self._delivery.resume(receipt, self._clock.now())  # never before the end that it tells of is durable
-        return item.message(RECOVERY_QUEUE, self._take_up(receipt))
+        again_at = self._take_up(receipt)
+        await self._remind(item, receipt, again_at)
+        return item.message(RECOVERY_QUEUE, again_at)
 
     def _later(self, item: WorkItem) -> Message | None:
         """Return one more round for a message that came before its change, which may still be on its way.
@@ -74,6 +77,18 @@ class Recovery:
         if not item.version:
             return None
         return replace(item, version=0).message(RECOVERY_QUEUE, self._clock.now() + self._settings.delay_s)
+
+    async def _remind(self, item: WorkItem, receipt: Receipt, again_at: float) -> None:
+        """Renew the dead letters of what is parked once a week: operators find it by them, SQS keeps one for two."""
+        now = self._clock.now()
+        letters = [
+            item.message(registrar_queue(registration.registrar), now, dead=True)
+            for registration in receipt.registrations
+            if registration.state is RegistrationState.PARKED
+            and (now - registration.updated_at) // _WEEK_S < (again_at - registration.updated_at) // _WEEK_S
+        ]
+        if letters:
+            await self._queue.send(letters)
 
     def _take_up(self, receipt: Receipt) -> float:
         """Hand on what is due; return when the message should come round again (seconds since the epoch).

@@ -151,3 +151,15 @@ async def test_the_message_of_a_change_that_never_came_is_dropped_after_another_
     *_, recovery = parts
     again = await recovery._handle(replace(ITEM, version=1))
     assert await recovery._handle(WorkItem.parse(again)) is None
+
+
+@pytest.mark.parametrize(("age_s", "renewed"), [(3600, 0), (7 * 86_400 - 60, 1), (7 * 86_400 + 60, 0)])
+async def test_the_dead_letter_of_what_is_parked_is_renewed_once_a_week(parts, age_s, renewed):
+    writer, _, _, recovery = parts
+    parked_at = SystemClock().now() - age_s
+    await writer.create(fresh(parked_at))
+    await writer.apply("c", ITEM.receipt_id, lc.AttemptFailed("tax", parked_at, "503", None))
+    await recovery._queue.drop("registrar.tax", None)
+    await recovery._handle(ITEM)
+    letters = await recovery._queue.dead_letters("registrar.tax", 10)
+    assert [letter.key for letter in letters] == [ITEM.receipt_id] * renewed
