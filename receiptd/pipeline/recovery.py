@@ -85,6 +85,7 @@ class Recovery:
             item.message(registrar_queue(registration.registrar), now, dead=True)
             for registration in receipt.registrations
             if registration.state is RegistrationState.PARKED
+            and registration.registrar in self._lanes
             and (now - registration.updated_at) // _WEEK_S < (again_at - registration.updated_at) // _WEEK_S
         ]
         if letters:

@@ -93,6 +93,7 @@ async def open_aws_ledger(directory, make, make_rest):
             closed.append(True)
             for close_account in open_accounts:
                 await close_account()
+            await ledger.close()
             await tables.http.close()
             await close_queue()
 

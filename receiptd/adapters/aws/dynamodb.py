@@ -25,6 +25,7 @@ KEYS_MAX: Final = 100
 
 _BATCH_MAX_BYTES: Final = 2 * 1024 * 1024
 _PARALLEL_MAX: Final = 16
+_ASIDE_MAX: Final = 4
 _PAUSE_S: Final = 0.05
 _PAUSE_MAX_S: Final = 1.0
 _PATIENCE_S: Final = 0.5
@@ -89,23 +90,30 @@ class DynamoDb:
         self._wire = wire
         self._usage = usage
         self._slots = asyncio.Semaphore(_PARALLEL_MAX)
+        self._slots_aside = asyncio.Semaphore(_ASIDE_MAX)
 
-    async def execute(self, table: str, statements: Sequence[Statement], *, timeout_s: float) -> list[Outcome]:
+    async def execute(
+        self, table: str, statements: Sequence[Statement], *, timeout_s: float, aside: bool = False
+    ) -> list[Outcome]:
         """Execute conditional writes to items of ``table``, at most one an item; return the outcome of each.
 
-        Failures are outcomes: it raises nothing.
+        Those ``aside`` have a few slots of their own: bulky or of no hurry, they keep no other call waiting. Failures
+        are outcomes: it raises nothing.
         """
-        outcomes = await asyncio.gather(*(self._execute(table, part, timeout_s) for part in _parts(statements)))
+        slots = self._slots_aside if aside else self._slots
+        outcomes = await asyncio.gather(*(self._execute(table, part, timeout_s, slots) for part in _parts(statements)))
         return [outcome for part in outcomes for outcome in part]
 
-    async def _execute(self, table: str, statements: Sequence[Statement], timeout_s: float) -> list[Outcome]:
+    async def _execute(
+        self, table: str, statements: Sequence[Statement], timeout_s: float, slots: asyncio.Semaphore
+    ) -> list[Outcome]:
         now = asyncio.get_running_loop().time
         deadline, patient_until = now() + timeout_s, now() + min(timeout_s, _PATIENCE_S)
         outcomes: list[Outcome] = [DONE] * len(statements)
         left: Sequence[int] = range(len(statements))
         attempt = 0
         while True:
-            answers = await self._try(table, [statements[index] for index in left], deadline - now())
+            answers = await self._try(table, [statements[index] for index in left], deadline - now(), slots)
             for index, outcome in zip(left, answers, strict=True):
                 former = outcomes[index]
                 if isinstance(outcome, AwsError) and isinstance(former, AwsError) and former.unknown:
@@ -118,11 +126,12 @@ class DynamoDb:
                 return outcomes
             await asyncio.sleep(pause_s)
 
-    async def _try(self, table: str, statements: Sequence[Statement], left_s: float) -> list[Outcome]:
+    async def _try(
+        self, table: str, statements: Sequence[Statement], left_s: float, slots: asyncio.Semaphore
+    ) -> list[Outcome]:
         request = {"Statements": [one.request() for one in statements], "ReturnConsumedCapacity": "TOTAL"}
         try:
-            async with self._slots:
-                answer = await self._wire.call("BatchExecuteStatement", request, timeout_s=left_s)
+            answer = await self._in_turn("BatchExecuteStatement", request, left_s, slots)
         except AwsError as error:
             return [error] * len(statements)
         capacities = answer.get("ConsumedCapacity")
@@ -167,8 +176,7 @@ class DynamoDb:
             "RequestItems": {table: {"Keys": keys, "ConsistentRead": True}},
             "ReturnConsumedCapacity": "TOTAL",
         }
-        async with self._slots:
-            answer = await self._wire.call("BatchGetItem", request, timeout_s=timeout_s)
+        answer = await self._in_turn("BatchGetItem", request, timeout_s, self._slots)
         self._read(table, "BatchGetItem", answer)
         left = (answer.get("UnprocessedKeys") or {}).get(table, {})
         return answer.get("Responses", {}).get(table, ()), left.get("Keys", ())
@@ -203,6 +211,18 @@ class DynamoDb:
         request = {"TableName": table, "Item": item, "ReturnConsumedCapacity": "TOTAL"}
         answer = await self._wire.call("PutItem", request, timeout_s=timeout_s)
         self._usage.write_units[table, "PutItem"] += _units(answer)
+
+    async def _in_turn(
+        self, operation: str, request: Mapping[str, Any], timeout_s: float, slots: asyncio.Semaphore
+    ) -> dict[str, Any]:
+        """Call once there is a slot; the wait for it is part of ``timeout_s``. Raises AwsError."""
+        now = asyncio.get_running_loop().time
+        deadline = now() + timeout_s
+        async with slots:
+            left_s = deadline - now()
+            if left_s <= 0:
+                raise AwsError("", f"{operation}: the time was up before its turn came")
+            return await self._wire.call(operation, request, timeout_s=left_s)
 
     async def _page(self, operation: str, table: str, request: Mapping[str, Any], timeout_s: float) -> dict[str, Any]:
         whole = {"TableName": table, "ReturnConsumedCapacity": "TOTAL", **request}

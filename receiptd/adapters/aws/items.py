@@ -111,7 +111,7 @@ class Items:
             StorageError: it is not one of ours or damaged, or a chunk is missing.
         """
         try:
-            if "n" in item:
+            if is_in_chunks(item):
                 parts = {chunk["r"]["S"]: chunk["b"]["B"] for chunk in chunks}
                 document = b"".join([a2b_base64(parts[each["r"]["S"]]) for each in chunk_keys(client_id, item)])
             else:
@@ -164,10 +164,22 @@ def key(partition: str, receipt_id: str) -> Item:
 
 def chunk_keys(client_id: str, item: Item) -> list[Item]:
     """Return the keys of the chunks that hold an item's document, in their order; none when it holds it itself."""
-    if "n" not in item:
+    if not is_in_chunks(item):
         return []
     partition, name = f"{client_id}#{item['r']['S']}", item["h"]["S"]
     return [key(partition, f"{name}#{number:05d}") for number in range(int(item["n"]["N"]))]
+
+
+def is_in_chunks(item: Item) -> bool:
+    """Say whether an item's document is in chunks."""
+    return "n" in item
+
+
+def left_over(chunks: Sequence[Statement], standing: Item) -> list[Item]:
+    """Return the keys of what ``chunks`` wrote, unless they are those of the receipt that stands there."""
+    name = standing["h"]["S"] if is_in_chunks(standing) else ""
+    keys = [{"c": chunk.parameters[0], "r": chunk.parameters[1]} for chunk in chunks]
+    return [key for key in keys if key["r"]["S"].partition("#")[0] != name]
 
 
 def version(item: Item) -> int:

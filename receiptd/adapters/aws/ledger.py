@@ -1,9 +1,11 @@
 """The ledger on one DynamoDB table: the messages first, then the rows, each write conditional on the version.
 
 A row therefore never stands without the message that will bring its receipt back (invariant 11); a message whose row
-never came to be finds nothing, goes round once more and is dropped. Every write carries a mark of its own, so that one
-that took effect unseen (a timeout, a repeated call) is recognised when the item is read back. What fails for one
-change, such as its client's throttled partition, fails that change alone (invariant 12).
+never came to be finds nothing, goes round once more and is dropped. Because a row may come later than that, the
+messages of rows that were late are sent again. Every write carries a mark of its own, so that one that took effect
+unseen (a timeout, a repeated call) is recognised when the item is read back. What fails for one change, such as its
+client's throttled partition or a registrar's queue, fails that change alone; large documents, whose chunks come before
+the messages, go their own way beside the rest of a group (invariant 12).
 
 What is final may be kept in memory: a receipt that is settled and never had a webhook changes no more, in any process.
 Everything else is read from the table, strongly consistent, because another daemon may have written since
@@ -15,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -26,9 +29,10 @@ from receiptd.adapters.aws.errors import AwsError
 from receiptd.adapters.aws.items import Items
 from receiptd.adapters.aws.pages import PageReader
 from receiptd.adapters.aws.places import FindContract, Places
-from receiptd.adapters.aws.reads import SharedReads
+from receiptd.adapters.aws.reads import SharedReads, storage_error
 from receiptd.adapters.recent import RecentReceipts
 from receiptd.domain.errors import StorageError
+from receiptd.domain.lifecycle import RECOVERY_QUEUE
 from receiptd.domain.receipt import Receipt, ReceiptState
 from receiptd.ports import Change, Message, Page, PageQuery
 from receiptd.runtime import crash
@@ -38,10 +42,16 @@ _log = logging.getLogger("receiptd.aws.ledger")
 KEEP_DAYS: Final = 35.0
 """How long settled receipts are kept, in days from their acceptance, unless the ledger is told otherwise."""
 
+LATE_S: Final = 10.0
+"""After so many seconds a message may have been dropped before its row came: recovery takes it up ``delay_s`` (30 s)
+after its change was made, half of which may be gone before the commit."""
+
 _DAY_S: Final = 86_400.0
 _KEEP_SETTLED_S: Final = 3 * _DAY_S
 """What settles late is kept as long after that, whatever its age: its client still wants to see the end."""
 _WRITE_S: Final = 8.0
+_CHUNKS_S: Final = 4.0
+"""One try that hangs, and another: the answers to the rest of the group wait meanwhile."""
 _READ_S: Final = 5.0
 _MARK_BYTES: Final = 6
 _DECODE_BATCH: Final = 100
@@ -53,8 +63,8 @@ _COUNT_PAGES_MAX: Final = 2_000
 class Sender(Protocol):
     """What the ledger needs of the queues."""
 
-    async def send(self, messages: Sequence[Message]) -> None:
-        """Make the messages durable. Raises StorageError."""
+    async def post(self, messages: Sequence[Message]) -> list[StorageError | None]:
+        """Make the messages durable; return for each None, or why it may not be."""
         ...
 
 
@@ -68,6 +78,8 @@ class _Write:
     statement: Statement
     chunks: list[Statement]
     result: Receipt | StorageError | None = None
+    alone: bool = False
+    """Whether ``result`` is a fault of a queue that other changes may do without."""
 
     @property
     def key(self) -> Item:
@@ -84,6 +96,7 @@ class AwsLedger:
         contract: finds a client's contract, for its partitions.
         keep_days: says how many days after their acceptance the settled receipts of a type are kept; None: for ever.
         read_linger_s: how long reads through ``reader`` wait for company, in seconds.
+        now: the wall clock, in seconds since the epoch. A monotonic one may stand still while the machine does.
     """
 
     def __init__(
@@ -95,12 +108,15 @@ class AwsLedger:
         keep_days: Callable[[str], float | None] = lambda _: KEEP_DAYS,
         *,
         read_linger_s: float = 0.0,
+        now: Callable[[], float] = time.time,
     ) -> None:
         self._dynamodb = dynamodb
         self._table = table
         self._queue = queue
         self._places = Places(contract)
         self._keep_days = keep_days
+        self._now = now
+        self._tidying: set[asyncio.Task[None]] = set()
         self._items = Items(table)
         self._final = RecentReceipts()
         self._pages = PageReader(dynamodb, table, self._receipts)
@@ -110,7 +126,8 @@ class AwsLedger:
         """Send the changes' messages, then write their rows; return the outcome of each (``ports.Ledger.commit``).
 
         Messages of a change that is then left undone have been sent: whoever receives them reads the receipt as it
-        stands.
+        stands. What cannot be sent is an outcome of the changes that owe it. So is the fault of any queue but the
+        recovery queue, even when it is all that became of the group: a registrar's says nothing about the store.
 
         Raises:
             StorageError: none of it could be done for reasons that concern no single change.
@@ -122,27 +139,25 @@ class AwsLedger:
             self._shared.group_ends()
 
     async def _commit(self, changes: Sequence[Change]) -> list[Receipt | StorageError | None]:
-        results: list[Receipt | StorageError | None] = [None] * len(changes)
         places = await self._places.of_all([(c.receipt.client_id, c.receipt.receipt_id) for c in changes])
-        unsent = await self._send(
-            [m for c, place in zip(changes, places, strict=True) if isinstance(place, str) for m in c.messages]
-        )
-        crash.point("after-messages")
-        writes: list[tuple[int, _Write]] = []
-        for index, (change, place) in enumerate(zip(changes, places, strict=True)):
-            if isinstance(place, StorageError):
-                results[index] = place
-            elif unsent is not None and change.messages:
-                results[index] = unsent
-            else:
-                writes.append((index, self._write(change, place)))
-        await self._apply([write for _, write in writes])
-        for index, write in writes:
-            results[index] = write.result
-        if changes and all(isinstance(one, StorageError) and not _concerns_one(one) for one in results):
-            assert isinstance(results[0], StorageError), "as has just been seen"
-            raise results[0]
-        return results
+        whole = [
+            place if isinstance(place, StorageError) else self._write(change, place)
+            for change, place in zip(changes, places, strict=True)
+        ]
+        small = [each for each in whole if isinstance(each, _Write) and not each.chunks]
+        large = [each for each in whole if isinstance(each, _Write) and each.chunks]
+        if large:
+            await asyncio.gather(self._carry_out(small), self._carry_out_large(large))
+        else:
+            await self._carry_out(small)
+        faults = [fault for each in whole if (fault := _general_fault(each)) is not None]
+        if faults and len(faults) == len(whole):
+            raise faults[0]
+        return [each.result if isinstance(each, _Write) else each for each in whole]
+
+    async def close(self) -> None:
+        """Wait for what is still being tidied up."""
+        await asyncio.gather(*self._tidying)
 
     async def get(self, client_id: str, receipt_id: str) -> Receipt | None:
         """Return the receipt as last acknowledged, or None. Raises StorageError."""
@@ -153,7 +168,7 @@ class AwsLedger:
         try:
             item = await self._dynamodb.get(self._table, items.key(partition, receipt_id), timeout_s=_READ_S)
         except AwsError as error:
-            raise _storage_error(error) from error
+            raise storage_error(error) from error
         if item is None:
             return None
         (receipt,) = await self._receipts(client_id, [item])
@@ -177,7 +192,7 @@ class AwsLedger:
         try:
             return await self._pages.read(query, keys)
         except AwsError as error:
-            raise _storage_error(error) from error
+            raise storage_error(error) from error
 
     async def counts(self) -> Mapping[ReceiptState, int]:
         """Return how many receipts are in each state, by reading all of a table that is not too large for that.
@@ -195,7 +210,7 @@ class AwsLedger:
             try:
                 answer = await self._dynamodb.scan(self._table, request, timeout_s=_READ_S)
             except AwsError as error:
-                raise _storage_error(error) from error
+                raise storage_error(error) from error
             totals.update(item["s"]["S"] for item in answer["Items"])
             if "LastEvaluatedKey" not in answer:
                 return {state: totals[items.LETTERS[state]] for state in ReceiptState}
@@ -204,13 +219,37 @@ class AwsLedger:
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
-    async def _send(self, messages: Sequence[Message]) -> StorageError | None:
-        if messages:
-            try:
-                await self._queue.send(messages)
-            except StorageError as error:
-                return error
-        return None
+    async def _carry_out_large(self, writes: Sequence[_Write]) -> None:
+        """Do ``writes`` with their chunks, which come before the messages: chunks without a row are only left over."""
+        chunks = [(write, chunk) for write in writes for chunk in write.chunks]
+        statements = [chunk for _, chunk in chunks]
+        outcomes = await self._dynamodb.execute(self._table, statements, timeout_s=_CHUNKS_S, aside=True)
+        for (write, _), outcome in zip(chunks, outcomes, strict=True):
+            if isinstance(outcome, AwsError):  # a chunk that stands is the same one, by its name
+                write.result = storage_error(outcome)
+        await self._carry_out([write for write in writes if write.result is None])
+
+    async def _carry_out(self, writes: Sequence[_Write]) -> None:
+        """Send the messages, write the rows whose messages are durable, and see that they still are."""
+        began_at = self._now()
+        await self._send(writes)
+        crash.point("after-messages")
+        rows = [write for write in writes if write.result is None]
+        await self._apply(rows)
+        late_s = self._now() - began_at
+        if late_s > LATE_S:
+            done = [row for row in rows if row.result is row.change.receipt]
+            _log.warning("rows came late: their messages are sent again", extra={"rows": len(done), "late_s": late_s})
+            await self._send(done)
+
+    async def _send(self, writes: Sequence[_Write]) -> None:
+        """Send the messages of ``writes``; what cannot be sent becomes the result of its write."""
+        owed = [(write, message) for write in writes for message in write.change.messages]
+        faults = await self._queue.post([message for _, message in owed]) if owed else []
+        for (write, message), fault in zip(owed, faults, strict=True):
+            everybodys = message.queue == RECOVERY_QUEUE
+            if fault is not None and (everybodys or not isinstance(write.result, StorageError)):
+                write.result, write.alone = fault, not everybodys
 
     def _write(self, change: Change, partition: str) -> _Write:
         receipt, mark = change.receipt, os.urandom(_MARK_BYTES)
@@ -226,9 +265,8 @@ class AwsLedger:
             return None
         return max(receipt.submission.accepted_at + days * _DAY_S, receipt.updated_at + _KEEP_SETTLED_S)
 
-    async def _apply(self, writes: Sequence[_Write]) -> None:
+    async def _apply(self, rows: Sequence[_Write]) -> None:
         """Write the rows, and find out what became of each."""
-        rows = [write for write in writes if not write.chunks or await self._write_chunks(write)]
         shared = [(row, self._shared.join(row.partition, row.change.receipt.receipt_id)) for row in rows]
         joined = [(row, read) for row, read in shared if read is not None]
         self._shared.fetch_due()
@@ -252,12 +290,13 @@ class AwsLedger:
             elif isinstance(outcome, Refused) or outcome.unknown:
                 doubtful.append((row, outcome))
             else:
-                row.result = _storage_error(outcome)
+                row.result = storage_error(outcome)
         if doubtful:
             await self._resolve(doubtful)
-        large = [row for row in rows if row.result is row.change.receipt and _is_large(row.change.receipt)]
-        for row in large:
-            await self._let_chunks_expire(row)
+        for row in rows:
+            receipt = row.change.receipt
+            if row.result is receipt and _is_large(receipt) and (expires_at := self._expires_at(receipt)) is not None:
+                self._let_chunks_expire(row, None, expires_at)
 
     def _done(self, write: _Write) -> None:
         write.result = write.change.receipt
@@ -272,19 +311,14 @@ class AwsLedger:
                 found[row.change.receipt.receipt_id] = outcome.item
             else:
                 unread.append(row)
-        failure: AwsError | None = None
         try:
             for item in await self._dynamodb.get_many(self._table, [row.key for row in unread], timeout_s=_READ_S):
                 found[item["r"]["S"]] = item
         except AwsError as error:
-            failure = error
-        unread_ids = {row.change.receipt.receipt_id for row in unread}
-        for row, outcome in doubtful:
-            receipt_id = row.change.receipt.receipt_id
-            if failure is not None and receipt_id in unread_ids:
-                row.result = _storage_error(failure)
-            else:
-                await self._settle(row, outcome, found.get(receipt_id))
+            for row in unread:
+                row.result = storage_error(error)
+        known = [(row, outcome) for row, outcome in doubtful if row.result is None]
+        await asyncio.gather(*(self._settle(row, outcome, found.get(row.key["r"]["S"])) for row, outcome in known))
 
     async def _settle(self, row: _Write, outcome: Outcome, item: Item | None) -> None:
         change = row.change
@@ -294,37 +328,32 @@ class AwsLedger:
         try:
             version = None if item is None else items.version(item)
             if isinstance(outcome, AwsError) and version == change.expected_version:
-                row.result = _storage_error(outcome)  # not yet, but what is on its way may still arrive
+                row.result = storage_error(outcome)  # not yet, but what is on its way may still arrive
             elif item is not None:
+                if keys := items.left_over(row.chunks, item):  # the id is taken for as long as it can be used
+                    self._let_chunks_expire(row, keys, self._now())
                 (row.result,) = await self._receipts(change.receipt.client_id, [item])
         except StorageError as error:
             row.result = error
 
-    async def _write_chunks(self, write: _Write) -> bool:
-        """Write a large document's chunks; a chunk that stands is the same one, by its name."""
-        outcomes = await self._dynamodb.execute(self._table, write.chunks, timeout_s=_WRITE_S)
-        for outcome in outcomes:
-            if isinstance(outcome, AwsError):
-                write.result = _storage_error(outcome)
-                return False
-        return True
+    def _let_chunks_expire(self, write: _Write, keys: Sequence[Item] | None, expires_at: float) -> None:
+        """Give chunks (None: those of the row) their end, while nobody waits for it."""
+        expiry = self._expire_chunks(write.change.receipt.client_id, write.key, keys, expires_at)
+        task = asyncio.get_running_loop().create_task(expiry)
+        self._tidying.add(task)
+        task.add_done_callback(self._tidying.discard)
 
-    async def _let_chunks_expire(self, write: _Write) -> None:
-        """Give the chunks of a receipt that was settled their end; without it they would be left over."""
-        expires_at = self._expires_at(write.change.receipt)
-        if expires_at is None:
-            return
-        client_id = write.change.receipt.client_id
+    async def _expire_chunks(self, client_id: str, row: Item, keys: Sequence[Item] | None, expires_at: float) -> None:
         try:
-            item = await self._dynamodb.get(self._table, write.key, timeout_s=_READ_S)
-            keys = [] if item is None else items.chunk_keys(client_id, item)
+            if keys is None:
+                item = await self._dynamodb.get(self._table, row, timeout_s=_READ_S)
+                keys = [] if item is None else items.chunk_keys(client_id, item)
             statements = [self._items.chunk_expiry(key, expires_at) for key in keys]
-            for outcome in await self._dynamodb.execute(self._table, statements, timeout_s=_WRITE_S):
+            for outcome in await self._dynamodb.execute(self._table, statements, timeout_s=_WRITE_S, aside=True):
                 if isinstance(outcome, AwsError):
                     raise outcome
         except AwsError as error:
-            extra = {"receipt": write.change.receipt.receipt_id, "reason": str(error)}
-            _log.warning("chunks of a document are left over", extra=extra)
+            _log.warning("chunks of a document are left over", extra={"receipt": row["r"]["S"], "reason": str(error)})
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
@@ -338,7 +367,7 @@ class AwsLedger:
                 try:
                     parts = await self._dynamodb.get_many(self._table, keys, timeout_s=_READ_S)
                 except AwsError as error:
-                    raise _storage_error(error) from error
+                    raise storage_error(error) from error
             receipts.append(self._items.receipt(client_id, item, parts))
             if len(receipts) % _DECODE_BATCH == 0:
                 await asyncio.sleep(0)
@@ -362,11 +391,9 @@ def _is_large(receipt: Receipt) -> bool:
     return len(submission.document) + len(submission.canonical) >= items.DOCUMENT_MAX_BYTES
 
 
-def _storage_error(error: AwsError) -> StorageError:
-    failure = StorageError(f"DynamoDB: {error}")
-    failure.__cause__ = error
-    return failure
-
-
-def _concerns_one(error: StorageError) -> bool:
-    return isinstance(error.__cause__, StatementError)
+def _general_fault(outcome: _Write | StorageError) -> StorageError | None:
+    """Return the fault, if it is one that concerns no single change."""
+    fault, alone = (outcome.result, outcome.alone) if isinstance(outcome, _Write) else (outcome, False)
+    if not isinstance(fault, StorageError) or alone or isinstance(fault.__cause__, StatementError):
+        return None
+    return fault

@@ -23,7 +23,7 @@ from receiptd.adapters.aws.errors import AwsError
 from receiptd.adapters.aws.frames import frame, unframe
 from receiptd.adapters.aws.queue_urls import QueueUrls
 from receiptd.adapters.aws.sqs import BATCH_MAX, DELAY_MAX_S, VISIBILITY_MAX_S, Delivery, Outcome, Outgoing, Sqs
-from receiptd.domain.errors import StorageError
+from receiptd.domain.errors import ConfigurationError, StorageError
 from receiptd.ports import Clock, Message, QueueDepth, Received
 
 _log = logging.getLogger("receiptd.aws.queue")
@@ -97,6 +97,10 @@ class AwsQueue:
         outgoing = [Outgoing(frame(one), 0 if dead else _delay_s(one.visible_at - now)) for one in group]
         try:
             url = await self._urls.of(queue, dead=dead)
+        except ConfigurationError as error:  # a registrar's that is no longer configured
+            for index in indexes:
+                faults[index] = StorageError(str(error))
+            return
         except AwsError as error:
             outcomes: Sequence[Outcome] = [error] * len(indexes)
         else:
@@ -104,6 +108,14 @@ class AwsQueue:
         for index, outcome in zip(indexes, outcomes, strict=True):
             if outcome is not None:
                 faults[index] = self._urls.fault(queue, outcome, dead=dead)
+
+    async def find(self, queue: str) -> None:
+        """See that ``queue`` is there, with that of its dead letters. Raises StorageError."""
+        for dead in (False, True):
+            try:
+                await self._urls.of(queue, dead=dead)
+            except AwsError as error:
+                raise self._urls.fault(queue, error, dead=dead) from error
 
     async def receive(self, queue: str, limit: int, wait_s: float) -> Sequence[Received]:
         """Return up to ``limit`` due messages; wait up to ``wait_s`` seconds for the first. Empty when none.

@@ -9,7 +9,8 @@ from receiptd.adapters.aws.errors import AwsError
 from receiptd.adapters.aws.sqs import Sqs
 from receiptd.domain.errors import StorageError
 
-_MISSING: Final = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
+MISSING: Final = frozenset({"AWS.SimpleQueueService.NonExistentQueue", "QueueDoesNotExist"})
+"""What SQS calls a queue that is not there."""
 
 
 class QueueUrls:
@@ -42,7 +43,7 @@ class QueueUrls:
     def fault(self, queue: str, error: AwsError, *, dead: bool = False) -> StorageError:
         """Return what ``error`` is to a caller of the ports. A queue that is gone is asked for anew next time."""
         name = self._name(queue, dead=dead)
-        if error.code in _MISSING:
+        if error.code in MISSING:
             self._urls.pop(name, None)
             fault = StorageError(f"there is no queue {name}: receiptd aws provision makes it")
         else:

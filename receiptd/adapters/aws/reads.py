@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import logging
 import math
 from collections.abc import Awaitable, Callable, Collection, Sequence
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from receiptd.adapters.aws.errors import AwsError
 from receiptd.domain.errors import StorageError
 from receiptd.domain.receipt import Receipt
 
+_log = logging.getLogger("receiptd.aws.reads")
 _READ_S: Final = 5.0
 _WAIT_MAX_S: Final = 0.3
 """The longest that a read waits for a group of writes to begin."""
@@ -127,7 +129,16 @@ class SharedReads:
         self.give_back(due)
 
     async def _fetch(self, reads: Sequence[Read]) -> None:
-        """Answer all of ``reads``."""
+        """Answer all of ``reads``, whatever happens: nobody else would."""
+        try:
+            await self._answer_all(reads)
+        except Exception:  # noqa: BLE001 - a fault of ours; the task ends here, and who waits is told below
+            _log.exception("a shared read failed")
+        finally:
+            for read in reads:
+                read.fail(StorageError("DynamoDB: the read was broken off"))
+
+    async def _answer_all(self, reads: Sequence[Read]) -> None:
         if len(reads) == 1:
             await self._fetch_one(reads[0])
             return
@@ -137,22 +148,26 @@ class SharedReads:
             found, left = await self._dynamodb.get_some(self._table, keys, timeout_s=_READ_S)
         except AwsError as error:
             for read in reads:
-                read.fail(_storage_error(error))
+                read.fail(storage_error(error))
             return
-        # Of a throttled partition: what it leaves is asked for by itself, so that nobody else waits (invariant 12).
+        # What a throttled partition leaves is asked for by itself, and so are the chunks of large documents, when
+        # everybody else has his answer (invariant 12).
         alone = [by_key.pop((key["c"]["S"], key["r"]["S"])) for key in left]
-        for item in found:
-            await self._answer(by_key.pop((item["c"]["S"], item["r"]["S"])), item)
+        pairs = [(by_key.pop((item["c"]["S"], item["r"]["S"])), item) for item in found]
         for read in by_key.values():
             read.answer(None)
-        await asyncio.gather(*(self._fetch_one(read) for read in alone))
+        for read, item in pairs:
+            if not items.is_in_chunks(item):
+                await self._answer(read, item)
+        large = (self._answer(read, item) for read, item in pairs if items.is_in_chunks(item))
+        await asyncio.gather(*large, *(self._fetch_one(read) for read in alone))
 
     async def _fetch_one(self, read: Read) -> None:
         key = items.key(read.partition, read.receipt_id)
         try:
             item = await self._dynamodb.get(self._table, key, timeout_s=_READ_S)
         except AwsError as error:
-            read.fail(_storage_error(error))
+            read.fail(storage_error(error))
             return
         if item is None:
             read.answer(None)
@@ -164,11 +179,17 @@ class SharedReads:
             (receipt,) = await self._decode(read.client_id, [item])
         except StorageError as error:
             read.fail(error)
+        except Exception as error:  # noqa: BLE001 - a fault of ours over one receipt fails its own reader only
+            _log.exception("a receipt could not be decoded", extra={"receipt": read.receipt_id})
+            failure = StorageError(f"the stored receipt {read.receipt_id} cannot be read")
+            failure.__cause__ = error
+            read.fail(failure)
         else:
             read.answer(receipt)
 
 
-def _storage_error(error: AwsError) -> StorageError:
+def storage_error(error: AwsError) -> StorageError:
+    """Return what ``error`` of a table is to a caller of the ports."""
     failure = StorageError(f"DynamoDB: {error}")
     failure.__cause__ = error
     return failure

@@ -23,11 +23,13 @@ from receiptd.adapters.aws.errors import AwsError
 from receiptd.adapters.aws.exports import S3Exports
 from receiptd.adapters.aws.ledger import AwsLedger, LedgerForClients
 from receiptd.adapters.aws.queue import AwsQueue
+from receiptd.adapters.aws.queue_urls import MISSING
 from receiptd.adapters.aws.resources import Place, Resources
 from receiptd.adapters.aws.session import AwsSession
 from receiptd.adapters.aws.sqs import Sqs
 from receiptd.adapters.aws.usage import Usage
 from receiptd.domain.errors import ConfigurationError, StorageError
+from receiptd.domain.lifecycle import RECOVERY_QUEUE, WEBHOOK_QUEUE, registrar_queue
 from receiptd.ports import Clock, HttpClient
 from receiptd.settings import AwsSettings
 
@@ -96,10 +98,10 @@ class AwsStore:
             registrars: the ids of the registrars, each of which has a queue.
             http: makes the exchanges; it is closed with the store.
             clock: the time.
-            daemon: see that tables and user pool are there, and be ready to verify tokens. Commands say False.
+            daemon: see that tables, queues and user pool are there, and be ready to verify tokens. Commands say False.
 
         Raises:
-            ConfigurationError: there is no region, or nothing of that prefix.
+            ConfigurationError: there is no region, or something of that prefix is missing.
             StorageError: AWS cannot be reached, or refuses.
         """
         try:
@@ -116,7 +118,13 @@ class AwsStore:
                 return resources.load(settings.prefix, registrars, await locate(session)).bucket.name
 
             ledger = AwsLedger(
-                dynamodb, names.receipts.name, queue, contracts.get, kept.days, read_linger_s=_READ_LINGER_S
+                dynamodb,
+                names.receipts.name,
+                queue,
+                contracts.get,
+                kept.days,
+                read_linger_s=_READ_LINGER_S,
+                now=clock.now,
             )
             store = cls(
                 ledger=ledger,
@@ -131,7 +139,7 @@ class AwsStore:
                 _clock=clock,
             )
             if daemon:
-                await asyncio.gather(store._need_tables(names), store._need_pool())
+                await asyncio.gather(store._need_tables(names), store._need_queues(registrars), store._need_pool())
         except BaseException:
             await http.close()
             raise
@@ -171,10 +179,13 @@ class AwsStore:
         return {"identity": self.identity.health}
 
     async def close(self) -> None:
-        """Close every connection."""
-        if self._identity is not None:
-            await self._identity.close()
-        await self._http.close()
+        """Finish what the ledger does aside, and close every connection."""
+        try:
+            await self.ledger.close()
+            if self._identity is not None:
+                await self._identity.close()
+        finally:
+            await self._http.close()
 
     async def _need_tables(self, names: Resources) -> None:
         """See that the tables are there, by reading what nobody has."""
@@ -185,10 +196,19 @@ class AwsStore:
             try:
                 await get()
             except StorageError as error:
-                cause = error.__cause__
-                if isinstance(cause, AwsError) and cause.code == "ResourceNotFoundException":
+                if _code(error) == "ResourceNotFoundException":
                     raise ConfigurationError(f"there is no table {table}: receiptd aws provision makes it") from error
                 raise
+
+    async def _need_queues(self, registrars: Sequence[str]) -> None:
+        """See that the queues are there: one that is missing fails whatever owes a message there."""
+        try:
+            names = (RECOVERY_QUEUE, WEBHOOK_QUEUE, *map(registrar_queue, registrars))
+            await asyncio.gather(*map(self.queue.find, names))
+        except StorageError as error:
+            if _code(error) in MISSING:
+                raise ConfigurationError(str(error)) from error
+            raise
 
     async def _need_pool(self) -> None:
         issuer = await self._pool.issuer()
@@ -229,6 +249,11 @@ class _Pool:
                 raise ConfigurationError(f"there is no user pool {self._name}: receiptd aws provision makes it")
             self._found = pool_id, await discover(self._http, endpoint_url, pool_id, emulated=self._emulated)
         return self._found
+
+
+def _code(error: StorageError) -> str:
+    """Return the service's code of what is behind ``error``; empty when there is none."""
+    return error.__cause__.code if isinstance(error.__cause__, AwsError) else ""
 
 
 def _days(today: date, before_day: date | None) -> float | None:

@@ -15,7 +15,7 @@ from stand_in import lost, refusal, silence, status
 from receiptd.adapters.aws.frames import frame, unframe
 from receiptd.adapters.aws.queue import AwsQueue
 from receiptd.adapters.aws.sqs import Outgoing, Sqs
-from receiptd.domain.errors import StorageError
+from receiptd.domain.errors import ConfigurationError, StorageError
 from receiptd.ports import Message, QueueDepth, Received
 from receiptd.runtime.clock import SystemClock
 
@@ -289,6 +289,18 @@ async def test_a_send_that_fails_is_a_storage_error_within_its_time(frail, servi
     outcomes = await frail.post([*messages("a"), Message("other", "b", "x"), *messages("c", dead=True)])
     assert all(isinstance(outcome, StorageError) for outcome in outcomes)
     assert time.monotonic() - begun < 2.0
+
+
+async def test_the_queue_of_a_registrar_that_is_not_configured_fails_its_own_messages_only(sqs, name):
+    def name_of(queue):
+        if queue != "jobs":
+            raise ConfigurationError(f"there is no queue {queue}")
+        return name
+
+    queue = AwsQueue(sqs, SystemClock(), name_of, dead_name)
+    outcomes = await queue.post([*messages("a"), Message("registrar.gone", "b", "x")])
+    assert outcomes[0] is None
+    assert str(outcomes[1]) == "there is no queue registrar.gone"
 
 
 async def test_a_fault_of_one_queue_is_not_the_others_invariant_12(sqs, name, queue):

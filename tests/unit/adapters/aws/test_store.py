@@ -60,6 +60,21 @@ async def test_without_its_resources_a_daemon_does_not_start_and_says_what_makes
         await open_store(configured("nothing"), daemon=True)
 
 
+@pytest.mark.parametrize("dead", [False, True])
+async def test_without_one_of_its_queues_a_daemon_does_not_start(configured, dead):
+    configuration = configured(f"queueless{dead:d}")
+    await accounts.provision(configuration, lambda _: None)
+    store = await open_store(configuration, daemon=False)
+    try:
+        url = await store.queue._urls.of("registrar.tax", dead=dead)
+        await store.queue._sqs._wire.call("DeleteQueue", {"QueueUrl": url}, timeout_s=5)
+    finally:
+        await store.close()
+    missing = "registrar-tax-dlq" if dead else "registrar-tax"
+    with pytest.raises(ConfigurationError, match=f"no queue .*{missing}: receiptd aws provision makes it"):
+        await open_store(configuration, daemon=True)
+
+
 async def test_an_endpoint_where_nobody_answers_is_told(configured):
     with pytest.raises(StorageError):
         await open_store(configured("nobody", "http://127.0.0.1:1"), daemon=True)

@@ -20,20 +20,24 @@ from receiptd.ports import PageQuery
 
 
 class Sent:
-    """A queue that takes everything, or nothing."""
+    """Queues that take everything, but for the names that fail; ``fail``: all do."""
 
     def __init__(self):
         self.messages = []
         self.rows = []
         self.fail = False
+        self.failing = set()
         self.look = None
 
-    async def send(self, messages):
-        if self.fail:
-            raise StorageError("SQS is away")
-        self.messages += messages
+    async def post(self, messages):
+        faults = [
+            StorageError(f"SQS is away for {m.queue}") if self.fail or m.queue in self.failing else None
+            for m in messages
+        ]
+        self.messages += [m for m, fault in zip(messages, faults, strict=True) if fault is None]
         if self.look is not None:
             self.rows += [await self.look(m) for m in messages]
+        return faults
 
 
 @pytest.fixture
@@ -48,16 +52,20 @@ def contracts():
 
 
 @pytest.fixture
-def make_ledger(tables, queue, contracts):
+async def make_ledger(tables, queue, contracts):
     """Makes the ledger of one more daemon on the same table."""
+    made = []
 
     async def contract(client_id):
         return contracts.get(client_id)
 
     def make(**facts):
-        return AwsLedger(tables.dynamodb, tables.receipts, queue, contract, **facts)
+        made.append(AwsLedger(tables.dynamodb, tables.receipts, queue, contract, **facts))
+        return made[-1]
 
-    return make
+    yield make
+    for ledger in made:
+        await ledger.close()
 
 
 @pytest.fixture
@@ -77,7 +85,13 @@ def item_of(tables):
 @pytest.fixture
 def scan(tables):
     async def read():
-        return (await tables.dynamodb.scan(tables.receipts, {}, timeout_s=5))["Items"]
+        found, request = [], {}
+        while True:
+            answer = await tables.dynamodb.scan(tables.receipts, request, timeout_s=5)
+            found += answer["Items"]
+            if "LastEvaluatedKey" not in answer:
+                return found
+            request = {"ExclusiveStartKey": answer["LastEvaluatedKey"]}
 
     return read
 
@@ -117,6 +131,90 @@ async def test_when_no_message_can_be_sent_nothing_is_promised(ledger, queue, it
     with pytest.raises(StorageError, match="SQS is away"):
         await ledger.commit([create(receipt, message("recovery", receipt.receipt_id))])
     assert await item_of(receipt) is None
+
+
+async def test_a_registrars_queue_that_fails_harms_the_changes_that_owe_it_alone_invariant_12(ledger, queue, item_of):
+    known = new_receipt()
+    await ledger.commit([create(known)])
+    queue.failing = {"registrar.new"}
+    parked, fresh = next_version(known), [new_receipt() for _ in range(3)]
+    changes = [
+        update(parked, message("registrar.new", known.receipt_id)),
+        *(create(one, message("recovery", one.receipt_id)) for one in fresh),
+    ]
+    results = await ledger.commit(changes)
+    assert isinstance(results[0], StorageError)
+    assert all(result is one for result, one in zip(results[1:], fresh, strict=True))
+    assert [m.key for m in queue.messages] == [one.receipt_id for one in fresh]
+    assert await ledger.get("shop", known.receipt_id) == known
+
+
+async def test_a_registrars_queue_that_fails_says_nothing_about_the_store(ledger, queue):
+    queue.failing = {"registrar.new"}
+    receipts = [new_receipt() for _ in range(2)]
+    results = await ledger.commit([create(one, message("registrar.new", one.receipt_id)) for one in receipts])
+    assert all(isinstance(result, StorageError) for result in results)
+    queue.failing.add("recovery")
+    both = [message(name, receipts[0].receipt_id) for name in ("recovery", "registrar.new")]
+    with pytest.raises(StorageError, match="recovery"):
+        await ledger.commit([create(receipts[0], *both)])
+
+
+# -- rows that come late -------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def late_by(make_ledger, proxy):
+    """Makes a ledger whose rows are written so many seconds after their messages were sent."""
+
+    def make(late_s):
+        wall = [NOON]
+
+        def pass_by(name, _):
+            if name == "BatchExecuteStatement":
+                wall[0] += late_s
+
+        proxy.before = pass_by
+        return make_ledger(now=lambda: wall[0])
+
+    return make
+
+
+@pytest.mark.parametrize(("late_s", "times"), [(9.0, 1), (11.0, 2)])
+async def test_a_row_that_comes_late_has_its_messages_sent_again_invariant_11(late_by, queue, item_of, late_s, times):
+    """They may have come, found nothing twice, and been dropped before the row was there."""
+    receipt = new_receipt()
+    queue.look = lambda _: item_of(receipt)
+    (result,) = await late_by(late_s).commit([create(receipt, message("recovery", receipt.receipt_id))])
+    assert result is receipt
+    assert [m.key for m in queue.messages] == [receipt.receipt_id] * times
+    assert [row is not None for row in queue.rows] == [False, True][:times]
+
+
+async def test_only_what_was_done_is_sent_again(late_by, make_ledger, queue):
+    taken = new_receipt(key="same")
+    await make_ledger().commit([create(taken)])
+    fresh, other = new_receipt(), new_receipt(key="same", document=b"other")
+    changes = [create(one, message("recovery", one.receipt_id)) for one in (other, fresh)]
+    assert await late_by(11.0).commit(changes) == [taken, fresh]
+    assert [m.key for m in queue.messages] == [other.receipt_id, fresh.receipt_id, fresh.receipt_id]
+
+
+async def test_a_late_row_whose_message_cannot_be_sent_again_is_no_promise_invariant_11(late_by, queue, item_of):
+    ledger, receipt, well = late_by(11.0), new_receipt(), new_receipt()
+
+    async def then_fail(_):
+        queue.failing = {"recovery"}
+
+    queue.look = then_fail
+    results = await ledger.commit([create(receipt, message("recovery", receipt.receipt_id)), create(well)])
+    assert isinstance(results[0], StorageError)
+    assert results[1] is well
+    queue.failing, queue.look = set(), None
+    queue.messages.clear()
+    again = new_receipt(key=receipt.submission.idempotency_key)
+    assert await ledger.commit([create(again, message("recovery", again.receipt_id))]) == [receipt]
+    assert [m.key for m in queue.messages] == [receipt.receipt_id], "its client's repeat brings it back"
 
 
 # -- commit, then timeout ------------------------------------------------------------------------------------------
@@ -354,19 +452,95 @@ async def test_a_large_document_comes_back_and_expires_after_its_receipt_invaria
     assert sum((await ledger.counts()).values()) == 2
     done = settled(receipt)
     await ledger.commit([update(done)])
+    await ledger.close()
     assert await make_ledger().get("shop", receipt.receipt_id) == done
     chunks = [item for item in await scan() if "s" not in item]
     assert (len(chunks) > 1) is (length > 300_000)
     assert all(float(chunk["x"]["N"]) == NOON + (35 + 14) * DAY_S for chunk in chunks)
 
 
-async def test_rivals_with_large_documents_do_not_mix_theirs_invariant_4(make_ledger):
+async def test_rivals_with_large_documents_do_not_mix_theirs_invariant_4(make_ledger, scan):
+    """The winner's chunks stay as long as its row; the losers' are left over, and go."""
     rivals = [new_receipt(key="same", document=os.urandom(700_000)) for _ in range(4)]
-    results = await asyncio.gather(*(make_ledger().commit([create(rival)]) for rival in rivals))
+    ledgers = [make_ledger(now=lambda: NOON) for _ in rivals]
+    results = await asyncio.gather(
+        *(ledger.commit([create(rival)]) for ledger, rival in zip(ledgers, rivals, strict=True))
+    )
+    for ledger in ledgers:
+        await ledger.close()
     winners = [rival for rival, (result,) in zip(rivals, results, strict=True) if result is rival]
     assert len(winners) == 1
     assert all(result == winners[0] for (result,) in results)
     assert await make_ledger().get("shop", winners[0].receipt_id) == winners[0]
+    found = await scan()
+    (row,) = [item for item in found if "s" in item]
+    chunks = [item for item in found if "s" not in item]
+    kept = [item for item in chunks if item["r"]["S"].startswith(row["h"]["S"])]
+    assert len(chunks) == 4 * len(kept) > 0
+    assert {item.get("x", {}).get("N") for item in kept} == {None}
+    assert {float(item["x"]["N"]) for item in chunks if item not in kept} == {NOON + 14 * DAY_S}
+
+
+async def test_a_rival_of_the_same_document_takes_no_chunks_away_invariant_9(make_ledger, scan):
+    document = os.urandom(700_000)
+    first, second = (new_receipt(key="same", document=document) for _ in range(2))
+    ledger = make_ledger()
+    await ledger.commit([create(first)])
+    assert await ledger.commit([create(second)]) == [first]
+    await ledger.close()
+    assert not any("x" in item for item in await scan())
+
+
+def is_chunk(statement):
+    return "#" in statement["Parameters"][0]["S"]
+
+
+async def test_chunks_that_are_slow_hold_back_nobody_elses_row_invariant_12(ledger, proxy, queue):
+    """They are throttled until the row of another client is written, in the same group."""
+    large, small = new_receipt(client_id="loud", document=os.urandom(700_000)), new_receipt(client_id="quiet")
+    rows = []
+
+    def until_the_row_is_there(statement):
+        if is_chunk(statement):
+            return None if rows else "ThrottlingError"
+        rows.append(statement["Parameters"][0]["S"])
+        return None
+
+    proxy.failing = until_the_row_is_there
+    results = await ledger.commit([create(one, message("recovery", one.receipt_id)) for one in (large, small)])
+    assert results[0] is large
+    assert results[1] is small
+    assert rows == ["quiet", "loud"]
+    assert sorted(m.key for m in queue.messages) == sorted(one.receipt_id for one in (large, small))
+
+
+async def test_all_chunks_of_a_group_are_written_together_and_before_any_message_invariant_11(ledger, proxy, queue):
+    larges = [new_receipt(document=os.urandom(310_000)) for _ in range(2)]
+    seen = []
+
+    async def look(_):
+        seen.append([sum(is_chunk(s) for s in body["Statements"]) for _, body in proxy.requests])
+
+    queue.look = look
+    results = await ledger.commit([create(one, message("recovery", one.receipt_id)) for one in larges])
+    assert all(result is one for result, one in zip(results, larges, strict=True))
+    assert seen[0] == [len(proxy.requests[0][1]["Statements"])] == [4]
+
+
+async def test_nobody_waits_until_chunks_have_their_end_invariant_12(ledger, proxy, scan):
+    """Their updates are throttled until the commit has returned."""
+    receipt = new_receipt(document=os.urandom(700_000))
+    await ledger.commit([create(receipt)])
+    returned = []
+    proxy.failing = lambda s: "ThrottlingError" if not returned and len(s["Parameters"]) == 3 else None
+    done = settled(receipt)
+    begun = time.monotonic()
+    (result,) = await ledger.commit([update(done)])
+    assert result is done
+    assert time.monotonic() - begun < 0.4
+    returned.append(True)
+    await ledger.close()
+    assert all("x" in item for item in await scan())
 
 
 async def test_a_large_document_whose_chunks_fail_is_not_there(ledger, proxy, item_of):

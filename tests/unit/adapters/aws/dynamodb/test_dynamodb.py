@@ -137,6 +137,61 @@ async def test_an_answer_for_fewer_statements_is_no_answer(dynamodb, service):
     assert [outcome.unknown for outcome in outcomes] == [True, True]
 
 
+async def test_what_gets_no_turn_in_time_is_not_called_and_not_in_doubt(dynamodb, service):
+    async def slow(request):
+        await asyncio.sleep(0.3)
+        return await well(request)
+
+    service.script = [slow]
+    dynamodb._slots = asyncio.Semaphore(1)
+    first = asyncio.create_task(dynamodb.execute(TABLE, [statement(0)], timeout_s=5))
+    await asyncio.sleep(0)
+    (late,), read = await asyncio.gather(
+        dynamodb.execute(TABLE, [statement(1)], timeout_s=0.1),
+        dynamodb.get_many(TABLE, [key(0)], timeout_s=0.1),
+        return_exceptions=True,
+    )
+    assert await first == [DONE]
+    for error in (late, read):
+        assert isinstance(error, AwsError)
+        assert not error.unknown
+    assert len(service.requests) == 1
+
+
+async def test_the_wait_for_a_turn_counts(dynamodb, service):
+    async def slow(request):
+        await asyncio.sleep(0.4)
+        return await well(request)
+
+    service.script = [slow]
+    dynamodb._slots = asyncio.Semaphore(1)
+    begun = time.monotonic()
+    first, second = await asyncio.gather(
+        dynamodb.execute(TABLE, [statement(0)], timeout_s=5), dynamodb.execute(TABLE, [statement(1)], timeout_s=0.6)
+    )
+    assert first == [DONE]
+    assert second[0].unknown, "it was sent, and its time was up before the answer"
+    assert time.monotonic() - begun < 0.75
+
+
+async def test_what_goes_aside_keeps_nobody_waiting_invariant_12(dynamodb, service):
+    bulky_may_end = asyncio.Event()
+
+    async def answer(request):
+        if keys(request)[0] != "k0":
+            await bulky_may_end.wait()
+        return await well(request)
+
+    service.script = [answer]
+    bulky = [Statement("INSERT", [{"S": f"k{n}"}], 2_000_000) for n in range(1, 40)]
+    aside = asyncio.create_task(dynamodb.execute(TABLE, bulky, timeout_s=30, aside=True))
+    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        assert await dynamodb.execute(TABLE, [statement(0)], timeout_s=5) == [DONE]
+    bulky_may_end.set()
+    assert await aside == [DONE] * 39
+
+
 # -- reads ---------------------------------------------------------------------------------------------------------
 
 

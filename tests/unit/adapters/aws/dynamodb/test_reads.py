@@ -9,7 +9,9 @@ import pytest
 from lab import aws_stubs
 from lab.children import free_ports
 from receiptd.adapters.aws.dynamodb import DynamoDb
+from receiptd.adapters.aws.errors import AwsError
 from receiptd.adapters.aws.ledger import AwsLedger, LedgerForClients
+from receiptd.adapters.aws.reads import SharedReads
 from receiptd.adapters.aws.signing import Keys
 from receiptd.adapters.aws.usage import Usage
 from receiptd.adapters.aws.wire import Wire
@@ -29,8 +31,8 @@ class _Keys:
 
 
 class _NoQueue:
-    async def send(self, messages):
-        pass
+    async def post(self, messages):
+        return [None] * len(messages)
 
 
 async def _no_contract(client_id):
@@ -165,3 +167,78 @@ async def test_a_store_that_cannot_be_reached_fails_every_read(aws):
     reader = LedgerForClients(aws.other)
     found = await asyncio.gather(*(reader.get("shop", one.receipt_id) for one in receipts), return_exceptions=True)
     assert all(isinstance(one, StorageError) for one in found)
+
+
+# -- one for itself ----------------------------------------------------------------------------------------------------
+
+
+class _Table:
+    """Has what it is asked for: ids that begin with ``large`` in chunks, ``absent`` not at all."""
+
+    async def get_some(self, table, keys, *, timeout_s):
+        return [
+            {**key, "n": {"N": "2"}} if key["r"]["S"].startswith("large") else key
+            for key in keys
+            if key["r"]["S"] != "absent"
+        ], ()
+
+
+def _together(decode, *ids, table=None):
+    shared = SharedReads(table or _Table(), "receipts", decode, 0.01)
+    return [asyncio.create_task(shared.get("shop", "shop", each)) for each in ids]
+
+
+async def test_a_large_document_that_is_slow_holds_back_no_other_reader_invariant_12():
+    others_are_done = asyncio.Event()
+
+    async def decode(client_id, found):
+        (receipt_id,) = (item["r"]["S"] for item in found)
+        if receipt_id == "large-1":
+            await others_are_done.wait()
+        return [receipt_id]
+
+    slow, *others = _together(decode, "large-1", "large-2", "absent", "small")
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*others) == ["large-2", None, "small"]
+    others_are_done.set()
+    assert await slow == "large-1"
+
+
+@pytest.mark.parametrize("poison", ["small-1", "large-1"])
+async def test_a_fault_over_one_receipt_fails_its_own_reader_alone_invariant_12(poison, caplog):
+    async def decode(client_id, found):
+        (receipt_id,) = (item["r"]["S"] for item in found)
+        if receipt_id == poison:
+            raise RuntimeError("a fault of ours")
+        return [receipt_id]
+
+    ids = ["small-1", "large-1", "small-2", "large-2"]
+    async with asyncio.timeout(5):
+        found = await asyncio.gather(*_together(decode, *ids), return_exceptions=True)
+    assert [one for one in found if isinstance(one, str)] == [each for each in ids if each != poison]
+    assert isinstance(found[ids.index(poison)], StorageError)
+    assert "a fault of ours" in caplog.text
+
+
+async def test_whatever_happens_every_reader_is_answered(caplog):
+    class Broken:
+        async def get_some(self, table, keys, *, timeout_s):
+            return [{"strange": {"S": "item"}}], ()
+
+        async def get(self, table, key, *, timeout_s):
+            raise RuntimeError("a fault of ours")
+
+    for ids in (("a", "b"), ("a",)):
+        async with asyncio.timeout(5):
+            found = await asyncio.gather(*_together(None, *ids, table=Broken()), return_exceptions=True)
+        assert all(isinstance(one, StorageError) for one in found)
+    assert "a fault of ours" in caplog.text
+
+
+async def test_a_call_that_fails_fails_all_of_its_readers():
+    class Away:
+        async def get_some(self, table, keys, *, timeout_s):
+            raise AwsError("AccessDeniedException", "no", status=400)
+
+    found = await asyncio.gather(*_together(None, "a", "b", table=Away()), return_exceptions=True)
+    assert all("AccessDenied" in str(one) for one in found)
