@@ -18,7 +18,8 @@ async def start(backend):
     tasks = []
 
     def start(handle, *, max_s=60.0):
-        keeping = Keeping(every_s=backend.visibility_s / 4, for_s=backend.visibility_s, max_s=max_s)
+        # A shared machine may stand still for longer than a short visibility.
+        keeping = Keeping(every_s=backend.visibility_s / 8, for_s=4 * backend.visibility_s, max_s=max_s)
         tasks.append(asyncio.create_task(consume(backend.queue, QUEUE, lambda: 20, handle, keeping)))
 
     yield start
