@@ -11,17 +11,16 @@ What follows from a change (calls, webhooks, waiting clients) is told to the lis
 from __future__ import annotations
 
 import asyncio
-import itertools
 import logging
 import math
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from receiptd.domain.errors import StorageError, UnknownReceiptError
 from receiptd.domain.lifecycle import Effect, Event, Owe, advance, opening_effects
 from receiptd.domain.receipt import Receipt
+from receiptd.pipeline.live import Live, LiveReceipts, Pending
 from receiptd.pipeline.settled import SettledVersions
 from receiptd.pipeline.work import WorkItem
 from receiptd.ports import Change, Clock, Ledger, Message
@@ -29,40 +28,12 @@ from receiptd.runtime import crash
 from receiptd.settings import RecoverySettings, WriterSettings
 
 _log = logging.getLogger("receiptd.writer")
-_EVICT_LOOK = 16
-"""How many of the oldest receipts are looked at when memory is short: a bounded step, repeated with each release."""
 
 Listener: TypeAlias = Callable[[Receipt | None, Receipt, tuple[Effect, ...]], None]
 """Told of each commit: the receipt before (None: it is new) and after, and the effects of the events between the two.
 
 Must neither wait nor raise.
 """
-
-
-@dataclass(slots=True)
-class _Pending:
-    """What one commit holds of one receipt."""
-
-    events: list[Event] = field(default_factory=list)
-    effects: list[Effect] = field(default_factory=list)
-    waiters: list[asyncio.Future[Receipt]] = field(default_factory=list)
-
-
-@dataclass(slots=True)
-class _Live:
-    """A receipt that the writer knows: as committed, as it will be, and what is on the way between the two."""
-
-    base: Receipt | None
-    head: Receipt
-    pending: _Pending | None = None
-    flying: _Pending | None = None
-    weight: int = 0
-    """Bytes that it holds while the writer remembers it; 0 when it does not."""
-
-    @property
-    def idle(self) -> bool:
-        """Whether nothing is on the way between ``base`` and ``head``."""
-        return self.pending is None and self.flying is None
 
 
 class Writer:
@@ -74,12 +45,9 @@ class Writer:
         self._linger_s = settings.linger_ms / 1000
         self._lazy_linger_s = settings.lazy_linger_ms / 1000
         self._batch_max = settings.batch_max
-        self._live_max = settings.live_max
-        self._live_max_bytes = settings.live_max_bytes
         self._recovery_delay_s = recovery.delay_s
-        self._live: dict[str, _Live] = {}
-        self._live_bytes = 0
-        self._dirty: dict[str, _Live] = {}
+        self._live = LiveReceipts(settings.live_max, settings.live_max_bytes)
+        self._dirty: dict[str, Live] = {}
         self._listeners: list[Listener] = []
         self._due = asyncio.Event()
         self._timer: asyncio.TimerHandle | None = None
@@ -109,8 +77,8 @@ class Writer:
         if live is not None and live.idle:
             live = await self._refresh(live)
         if live is None:
-            live = _Live(None, receipt)
-            self._remember(live)
+            live = Live(None, receipt)
+            self._live.remember(live)
             effects = opening_effects(receipt, self._clock.now() + self._recovery_delay_s)
             self._pend(live, lazy=False).effects.extend(effects)
         return await self._durable(live)
@@ -196,11 +164,11 @@ class Writer:
 
     # -- staging ---------------------------------------------------------------------------------------------------
 
-    def _known(self, client_id: str, receipt_id: str) -> _Live | None:
+    def _known(self, client_id: str, receipt_id: str) -> Live | None:
         live = self._live.get(receipt_id)
         return live if live is not None and live.head.submission.client_id == client_id else None
 
-    async def _find(self, client_id: str, receipt_id: str, *, keep: bool = True) -> _Live:
+    async def _find(self, client_id: str, receipt_id: str, *, keep: bool = True) -> Live:
         live = self._live.get(receipt_id)
         if live is None:
             receipt = await self._ledger.get(client_id, receipt_id)
@@ -208,35 +176,35 @@ class Writer:
             if live is None:
                 if receipt is None:
                     raise UnknownReceiptError(f"there is no receipt {receipt_id}")
-                live = _Live(receipt, receipt)
+                live = Live(receipt, receipt)
                 if keep:
-                    self._remember(live)
+                    self._live.remember(live)
         if live.head.client_id != client_id:
             raise UnknownReceiptError(f"there is no receipt {receipt_id}")
         return live
 
-    async def _refresh(self, live: _Live) -> _Live | None:
+    async def _refresh(self, live: Live) -> Live | None:
         """Read an idle receipt anew; return it as it is known then, None when there is none. Raises StorageError."""
         receipt_id = live.head.receipt_id
         row = await self._ledger.get(live.head.client_id, receipt_id)
         known = self._live.get(receipt_id)
         if known is not None and not (known is live and live.idle):
             return known  # it has gone on meanwhile
-        self._forget(receipt_id)
+        self._live.forget(receipt_id)
         if row is None:
             return None
-        fresh = _Live(row, row)
+        fresh = Live(row, row)
         if row.settled:
             self.settled.note(row)
         else:
-            self._remember(fresh)
+            self._live.remember(fresh)
         return fresh
 
-    def _stage(self, live: _Live, event: Event, *, lazy: bool) -> bool:
+    def _stage(self, live: Live, event: Event, *, lazy: bool) -> bool:
         """Apply ``event``; say whether it changed anything."""
         head, effects = advance(live.head, event)
         if head is live.head:
-            self._release(live)
+            self._live.release(live)
             return False
         live.head = head
         pending = self._pend(live, lazy=lazy)
@@ -244,12 +212,12 @@ class Writer:
         pending.effects.extend(effects)
         return True
 
-    def _pend(self, live: _Live, *, lazy: bool) -> _Pending:
+    def _pend(self, live: Live, *, lazy: bool) -> Pending:
         pending = live.pending
         if pending is None:
-            pending = live.pending = _Pending()
+            pending = live.pending = Pending()
             self._dirty[live.head.receipt_id] = live
-            self._remember(live)
+            self._live.remember(live)
         self._schedule(lazy=lazy)
         return pending
 
@@ -267,7 +235,7 @@ class Writer:
             self._timer.cancel()
         self._timer = asyncio.get_running_loop().call_later(delay_s, self._due.set)
 
-    def _durable(self, live: _Live) -> asyncio.Future[Receipt]:
+    def _durable(self, live: Live) -> asyncio.Future[Receipt]:
         """Return a future of the receipt, done once all that is applied so far is durable."""
         waiter: asyncio.Future[Receipt] = asyncio.get_running_loop().create_future()
         carrier = live.pending or live.flying
@@ -307,7 +275,7 @@ class Writer:
             self._schedule(at_once=True)
 
     def _land(
-        self, group: Sequence[_Live], changes: Sequence[Change], results: Sequence[Receipt | StorageError | None]
+        self, group: Sequence[Live], changes: Sequence[Change], results: Sequence[Receipt | StorageError | None]
     ) -> None:
         """Tell everyone what became of the group's changes, each for itself (invariant 12)."""
         failures: list[StorageError] = []
@@ -328,7 +296,7 @@ class Writer:
                 # One client's trouble, however loud, says nothing about the store.
                 self.failed_at = time.monotonic()
 
-    def _take(self, live: _Live) -> Change:
+    def _take(self, live: Live) -> Change:
         pending, head, base = live.pending, live.head, live.base
         assert pending is not None, "a dirty receipt has something pending"
         live.flying, live.pending = pending, None
@@ -345,7 +313,7 @@ class Writer:
         messages = tuple([_message(receipt, effect) for effect in pending.effects if isinstance(effect, Owe)])
         return Change(receipt, None if base is None else version, messages)
 
-    def _succeed(self, live: _Live, receipt: Receipt) -> None:
+    def _succeed(self, live: Live, receipt: Receipt) -> None:
         flying = live.flying
         assert flying is not None, "only what flies can land"
         before, live.base, live.flying = live.base, receipt, None
@@ -357,9 +325,9 @@ class Writer:
         for waiter in flying.waiters:
             if not waiter.done():
                 waiter.set_result(receipt)
-        self._release(live)
+        self._live.release(live)
 
-    def _rebase(self, live: _Live, change: Change, standing: Receipt | None) -> None:
+    def _rebase(self, live: Live, change: Change, standing: Receipt | None) -> None:
         """Another process changed the receipt first: apply our events to what stands there now."""
         flying, pending = live.flying, live.pending
         assert flying is not None, "only what flies can be refused"
@@ -380,40 +348,17 @@ class Writer:
         for waiter in waiters:
             if not waiter.done():
                 waiter.set_result(standing)
-        self._release(live)
+        self._live.release(live)
 
-    def _fail(self, live: _Live, error: Exception) -> None:
+    def _fail(self, live: Live, error: Exception) -> None:
         """Forget a receipt whose durable state is unknown; it is read again when somebody asks."""
         receipt_id = live.head.receipt_id
-        self._forget(receipt_id)
+        self._live.forget(receipt_id)
         self._dirty.pop(receipt_id, None)
         for part in (live.flying, live.pending):
             for waiter in part.waiters if part else ():
                 if not waiter.done():
                     waiter.set_exception(error)
-
-    def _release(self, live: _Live) -> None:
-        """Forget a receipt that is settled, and idle ones while memory is short."""
-        if live.head.settled and live.idle:
-            self._forget(live.head.receipt_id)
-        elif len(self._live) > self._live_max or self._live_bytes > self._live_max_bytes:
-            oldest = list(itertools.islice(self._live.values(), _EVICT_LOOK))
-            for one in oldest:
-                if one.idle:
-                    self._forget(one.head.receipt_id)
-
-    def _remember(self, live: _Live) -> None:
-        if not live.weight:
-            submission = live.head.submission
-            live.weight = 1 + len(submission.document) + len(submission.canonical)
-            self._live[submission.receipt_id] = live
-            self._live_bytes += live.weight
-
-    def _forget(self, receipt_id: str) -> None:
-        live = self._live.pop(receipt_id, None)
-        if live is not None:
-            self._live_bytes -= live.weight
-            live.weight = 0
 
 
 def _message(receipt: Receipt, owed: Owe) -> Message:
